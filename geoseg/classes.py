@@ -1,0 +1,263 @@
+"""What the class ids mean, and what the bands look like: the two facts that travel from labels to polygons.
+
+Class ids are ``0..K-1``. **255 is ignore and nodata** in labels, losses, metrics and masks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+IGNORE = 255
+"""The class id of pixels that are unknown in labels and nodata in masks."""
+
+MAX_CLASSES = 254
+
+# Okabe and Ito's palette, told apart with every common form of colour vision (jfly.uni-koeln.de/color), then
+# evenly spread hues. Id 0 as background is drawn in grey.
+_PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+_BACKGROUND_COLOR = "#8C8C8C"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMap:
+    """Names and colours of the classes; the position is the class id.
+
+    Attributes:
+        names: class names, unique, id 0 first.
+        colors: ``#RRGGBB``, one a class.
+        background: id of the class that unlabelled land got, or ``None``.
+            Vectorize leaves it out unless asked.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[str, ...]
+    background: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.names) <= MAX_CLASSES:
+            raise ValueError(f"{len(self.names)} classes; 1 to {MAX_CLASSES} are possible")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("class names are not unique")
+        if len(self.colors) != len(self.names):
+            raise ValueError("there must be one colour for each class")
+        for color in self.colors:
+            hex_digits_to_rgb(color)
+        if self.background is not None and not 0 <= self.background < len(self.names):
+            raise ValueError("background is not one of the class ids")
+
+    @classmethod
+    def from_names(cls, names: Sequence[str], *, background: int | None = None) -> ClassMap:
+        """Classes of these names with the default colours."""
+        colors = []
+        for class_id in range(len(names)):
+            if class_id == background:
+                colors.append(_BACKGROUND_COLOR)
+            else:
+                colors.append(default_color(len(colors) - (background is not None and class_id > background)))
+        return cls(names=tuple(names), colors=tuple(colors), background=background)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def id_of(self, name: str) -> int:
+        """Id of the class called ``name``.
+
+        Raises:
+            KeyError: there is no such class.
+        """
+        if name not in self.names:
+            raise KeyError(name)
+        return self.names.index(name)
+
+    def rgb(self, class_id: int) -> tuple[int, int, int]:
+        """Colour of a class as three values 0..255."""
+        return hex_digits_to_rgb(self.colors[class_id])
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict; :meth:`from_json` reads it back."""
+        return {"names": list(self.names), "colors": list(self.colors), "background": self.background}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ClassMap:
+        """Read what :meth:`to_json` made.
+
+        Raises:
+            ValueError: a key is missing or a value is impossible.
+        """
+        try:
+            names, colors, background = values["names"], values["colors"], values.get("background")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"class map without {error}") from error
+        if not (_is_strings(names) and _is_strings(colors)):
+            raise ValueError("class names and colours must be lists of text")
+        if background is not None and (isinstance(background, bool) or not isinstance(background, int)):
+            raise ValueError("background must be a class id")
+        return cls(names=tuple(names), colors=tuple(colors), background=background)
+
+
+def _is_strings(values: object) -> bool:
+    return isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
+
+
+def hex_digits_to_rgb(color: str) -> tuple[int, int, int]:
+    """``#RRGGBB`` as three values 0..255.
+
+    Raises:
+        ValueError: ``color`` is not of that form.
+    """
+    digits = color.removeprefix("#")
+    if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
+        raise ValueError(f"{color!r} is not a colour of the form #RRGGBB")
+    return int(digits[0:2], 16), int(digits[2:4], 16), int(digits[4:6], 16)
+
+
+def default_color(index: int) -> str:
+    """The ``index``-th default colour: a colour-blind-safe palette first, then hues a golden angle apart."""
+    if index < len(_PALETTE):
+        return _PALETTE[index]
+    hue = (index * 0.618033988749895) % 1.0
+    lightness = 0.45 + 0.2 * (index % 2)
+    return "#" + "".join(f"{round(255 * channel):02X}" for channel in _hsl_to_rgb(hue, 0.65, lightness))
+
+
+def _hsl_to_rgb(hue: float, saturation: float, lightness: float) -> tuple[float, float, float]:
+    import colorsys
+
+    return colorsys.hls_to_rgb(hue, lightness, saturation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandStats:
+    """Per-band statistics over valid pixels, in the scene's own units (float64).
+
+    Made once by ``tile``, kept in the model, never recomputed at prediction.
+
+    Attributes:
+        count: valid pixels seen, one a band (bands of floating-point scenes may miss different pixels).
+        mean: arithmetic mean, one a band.
+        m2: sum of squared distances from the mean, one a band; ``std`` follows from it.
+        minimum: smallest valid value, one a band.
+        maximum: largest valid value, one a band.
+    """
+
+    count: tuple[int, ...]
+    mean: tuple[float, ...]
+    m2: tuple[float, ...]
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Population standard deviation, one a band."""
+        return tuple(math.sqrt(m2 / n) if n else 0.0 for m2, n in zip(self.m2, self.count, strict=True))
+
+    @classmethod
+    def empty(cls, bands: int) -> BandStats:
+        """Statistics of no pixel at all; the neutral element of :meth:`merge`."""
+        zeros = (0.0,) * bands
+        return cls(
+            count=(0,) * bands,
+            mean=zeros,
+            m2=zeros,
+            minimum=(math.inf,) * bands,
+            maximum=(-math.inf,) * bands,
+        )
+
+    @classmethod
+    def of(cls, bands: NDArray[Any], valid: NDArray[np.bool_]) -> BandStats:
+        """Statistics of one block: ``bands`` (B, H, W) of any dtype, ``valid`` (H, W).
+
+        Non-finite values are left out.
+        """
+        parts = []
+        for band in bands:
+            values = band[valid].astype(np.float64)
+            values = values[np.isfinite(values)]
+            if not values.size:
+                parts.append((0, 0.0, 0.0, math.inf, -math.inf))
+                continue
+            mean = float(values.mean())
+            m2 = float(np.square(values - mean).sum())
+            parts.append((int(values.size), mean, m2, float(values.min()), float(values.max())))
+        count, mean_, m2_, minimum, maximum = zip(*parts, strict=True)
+        return cls(count=count, mean=mean_, m2=m2_, minimum=minimum, maximum=maximum)
+
+    def merge(self, other: BandStats) -> BandStats:
+        """Statistics of both sets of pixels together.
+
+        Chan, Golub, LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample
+        variances".
+        """
+        count, mean, m2 = [], [], []
+        for n_a, mean_a, m2_a, n_b, mean_b, m2_b in zip(
+            self.count, self.mean, self.m2, other.count, other.mean, other.m2, strict=True
+        ):
+            n = n_a + n_b
+            delta = mean_b - mean_a
+            count.append(n)
+            mean.append(mean_a + delta * n_b / n if n else 0.0)
+            m2.append(m2_a + m2_b + delta * delta * n_a * n_b / n if n else 0.0)
+        return BandStats(
+            count=tuple(count),
+            mean=tuple(mean),
+            m2=tuple(m2),
+            minimum=tuple(map(min, self.minimum, other.minimum)),
+            maximum=tuple(map(max, self.maximum, other.maximum)),
+        )
+
+    def normalise(self, bands: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """What the network sees: ``(bands - mean) / std``, 0 where not ``valid`` or not finite.
+
+        The only place that normalises, so that training and prediction cannot differ.
+
+        Args:
+            bands: (B, H, W), any real dtype.
+            valid: (H, W).
+
+        Returns:
+            (B, H, W) float32. A band without spread is only centred.
+        """
+        mean = np.array(self.mean, np.float32).reshape(-1, 1, 1)
+        scale = np.array([1.0 / std if std > 0 else 1.0 for std in self.std], np.float32).reshape(-1, 1, 1)
+        normal = bands.astype(np.float32)
+        normal -= mean
+        normal *= scale
+        usable = valid & np.isfinite(normal) if np.issubdtype(bands.dtype, np.floating) else valid
+        return np.where(usable, normal, np.float32(0.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict; ``std`` is written for readers, :meth:`from_json` uses the rest."""
+        return {
+            "count": list(self.count),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "m2": list(self.m2),
+            "minimum": list(self.minimum),
+            "maximum": list(self.maximum),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> BandStats:
+        """Read what :meth:`to_json` made.
+
+        Raises:
+            ValueError: a key is missing, lengths differ or a value is not a finite number.
+        """
+        try:
+            count = tuple(int(n) for n in values["count"])
+            columns = {
+                key: tuple(float(v) for v in values[key]) for key in ("mean", "m2", "minimum", "maximum")
+            }
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"band statistics are damaged: {error}") from error
+        if any(len(column) != len(count) for column in columns.values()):
+            raise ValueError("band statistics of different lengths")
+        if any(not math.isfinite(v) for column in columns.values() for v in column):
+            raise ValueError("band statistics that are not finite")
+        return cls(count=count, **columns)

@@ -1,0 +1,306 @@
+"""Every option and its default, once.
+
+A preset or ``--config`` file holds only what differs::
+
+    model:
+      architecture: deeplabv3_resnet50
+    train:
+      epochs: 80
+
+Unknown keys are errors. The file is size-capped and safe-loaded: it may come from a stranger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from geoseg.errors import ConfigError
+
+MAX_CONFIG_BYTES = 1_000_000
+
+Architecture = Literal["deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "deeplabv3_resnet101"]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+SectionT = TypeVar("SectionT", bound=BaseModel)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TileConfig(_Section):
+    """How scenes and labels become chips."""
+
+    size_px: int = Field(512, ge=64, le=4096, multiple_of=32)
+    overlap_px: int = Field(64, ge=0)
+    bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """1-based bands to keep, in this order; all but alpha when not given."""
+    class_column: str | None = None
+    """Column of the labels that tells the class; without it every polygon is a ``class_name``."""
+    class_name: str = "object"
+    unlabelled: Literal["background", "ignore"] = "background"
+    split: Literal["blocks", "scene"] = "blocks"
+    split_column: str | None = None
+    """Column of the labels (vector) that tells the split of the scene or area a polygon lies in."""
+    val_share: Share = 0.15
+    test_share: Share = 0.15
+    block_px: int | None = Field(None, ge=64)
+    """Side of the spatial blocks of the split; chosen from the scenes when not given."""
+    seed: int = 0
+    nodata: float | None = None
+    """Overrides the nodata value of the scenes."""
+
+    @model_validator(mode="after")
+    def _overlap_below_size(self) -> TileConfig:
+        if self.overlap_px >= self.size_px:
+            raise ValueError(f"overlap_px {self.overlap_px} must be below size_px {self.size_px}")
+        if self.val_share + self.test_share >= 1.0:
+            raise ValueError("val_share + test_share must leave something to train on")
+        return self
+
+
+class ModelConfig(_Section):
+    """The network: a DeepLabV3 as coarse network and the PointRend head on it."""
+
+    architecture: Architecture = "deeplabv3_mobilenet_v3_large"
+    output_stride: Literal[8, 16] = 16
+    fine_stages: tuple[Literal["stride2", "stride4", "stride8"], ...] = ("stride4",)
+    """Backbone stages the head samples; stride 4 is the paper's res2 (ResNet ``layer1``)."""
+    head_width: int = Field(256, ge=8, le=2048)
+    head_depth: int = Field(3, ge=1, le=8)
+    auxiliary: bool = False
+    backbone_weights: str | None = None
+    """``imagenet`` (downloads) or a file of torchvision backbone weights; nothing is fetched otherwise."""
+
+
+class PointConfig(_Section):
+    """Training points (PointRend, section 3.1)."""
+
+    per_pixel: Positive = 1 / 256
+    """Points a chip, as a share of its pixels: 1/256 is the stride-16 map, 1024 at 512 px."""
+    over_generation: int = Field(3, ge=1, le=32)
+    importance: Share = 0.75
+
+
+class LossConfig(_Section):
+    """Cross-entropy of the upsampled coarse map + of the points (+ of the auxiliary head)."""
+
+    coarse_weight: float = Field(1.0, ge=0.0)
+    point_weight: float = Field(1.0, ge=0.0)
+    auxiliary_weight: float = Field(0.4, ge=0.0)
+    class_weights: Literal["none", "inverse_sqrt", "inverse"] | tuple[Positive, ...] = "none"
+
+
+class AugmentConfig(_Section):
+    """Random changes of training chips."""
+
+    flips: bool = True
+    """The eight flips and quarter turns of the square (D4)."""
+    gain: float = Field(0.1, ge=0.0, lt=1.0)
+    """Half width of the band-wise random gain around 1."""
+    offset: float = Field(0.1, ge=0.0)
+    """Half width of the band-wise random offset, in band standard deviations."""
+    noise: float = Field(0.02, ge=0.0)
+    """Standard deviation of white noise, in band standard deviations."""
+
+
+class TrainConfig(_Section):
+    """The training loop."""
+
+    epochs: int = Field(40, ge=1)
+    batch_size: int = Field(4, ge=1)
+    crop_px: int | None = Field(None, ge=64, multiple_of=32)
+    """Side of the random crop taken of each chip; the whole chip when not given."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 1e-3
+    weight_decay: float = Field(1e-4, ge=0.0)
+    schedule: Literal["one_cycle", "poly", "constant"] = "one_cycle"
+    clip_norm: Positive = 1.0
+    ema_decay: float = Field(0.99, ge=0.0, lt=1.0)
+    """Decay of the averaged weights that are validated and saved; 0 switches averaging off."""
+    patience: int = Field(0, ge=0)
+    """Epochs without a better validation mIoU before training stops; 0 never stops early."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    workers: int = Field(0, ge=0)
+    seed: int = 0
+
+
+class PredictConfig(_Section):
+    """How a scene becomes a mask."""
+
+    size_px: int | None = Field(None, ge=64, le=4096, multiple_of=32)
+    """Side of the chips the scene is predicted in; the model's own chip size when not given."""
+    overlap_px: int | None = Field(None, ge=0)
+    """Overlap of neighbouring chips; a quarter of the chip when not given."""
+    batch_size: int = Field(1, ge=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    refine: bool = True
+    """Point refinement; without it the coarse map is upsampled bilinearly."""
+    margin: Share = 0.95
+    """Pixels whose two best class probabilities lie further apart are sure and not refined."""
+    points_per_pixel: Positive = 1 / 32
+    """Most pixels refined in one step, as a share of the chip."""
+    bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    nodata: float | None = None
+
+
+class VectorizeConfig(_Section):
+    """How a mask becomes polygons."""
+
+    simplify_px: float = Field(0.0, ge=0.0)
+    """Tolerance in pixels (square root of the Visvalingam-Whyatt triangle area); 0 keeps the pixel edges."""
+    min_area: str | None = None
+    """Smallest polygon kept: ``250m2``, ``0.5ha``, ``20px``; a bare number is square metres."""
+    classes: tuple[str, ...] | None = None
+    """Names or ids of the classes that become polygons; all but background when not given."""
+
+
+class EvaluateConfig(_Section):
+    """How a prediction is compared with the truth."""
+
+    boundary_px: int = Field(2, ge=1, le=256)
+    """Width of the band of Boundary IoU, in pixels."""
+    class_column: str | None = None
+    class_name: str | None = None
+    unlabelled: Literal["background", "ignore"] = "background"
+
+
+class Config(_Section):
+    """All that a run is made of; saved resolved as ``config.yaml`` in the run folder."""
+
+    model: ModelConfig = ModelConfig()
+    points: PointConfig = PointConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_section(cls, value: Any) -> Any:
+        # A section header with nothing under it is None in YAML.
+        return {} if value is None else value
+
+
+def presets_folder() -> Path:
+    """Folder of the presets: inside the installed package, or ``configs/`` of the checkout."""
+    packaged = Path(__file__).parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def preset_names() -> list[str]:
+    """Names ``--config`` takes besides paths."""
+    return sorted(path.stem for path in presets_folder().glob("*.yaml"))
+
+
+def load_config(name_or_path: str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a preset or a YAML file and lay ``section.key=value`` overrides over it.
+
+    Raises:
+        ConfigError: no such preset or file, not YAML, unknown key, or a value out of range.
+    """
+    values = {} if name_or_path is None else _read_yaml(_find_config(name_or_path))
+    for override in overrides:
+        _apply_override(values, override)
+    return validate(Config, values, where=name_or_path or "--set")
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that :func:`load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def validate(kind: type[SectionT], values: Mapping[str, Any], *, where: str) -> SectionT:
+    """Validate ``values`` as ``kind``, turning pydantic's report into one line.
+
+    Raises:
+        ConfigError: the first thing wrong.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "options"
+        raise ConfigError(f"{where}: {key}: {_describe(first['type'], first['msg'], key, kind)}") from error
+
+
+def _describe(error_type: str, message: str, key: str, kind: type[BaseModel]) -> str:
+    if error_type == "extra_forbidden":
+        import difflib
+
+        known = _known_keys(kind)
+        close = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(
+            key.rpartition(".")[2], [name.rpartition(".")[2] for name in known], n=1
+        )
+        return f"unknown key{f'; did you mean {close[0]}?' if close else '; remove it'}"
+    return message.removeprefix("Value error, ")
+
+
+def _known_keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in kind.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def _find_config(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        if not path.is_file():
+            raise ConfigError(
+                f"config {path} does not exist; give a YAML file or one of {', '.join(preset_names())}"
+            )
+        return path
+    preset = presets_folder() / f"{name_or_path}.yaml"
+    if name_or_path not in preset_names():
+        raise ConfigError(
+            f"no preset called {name_or_path}; give a YAML file or one of {', '.join(preset_names())}"
+        )
+    return preset
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader without aliases: a few hundred bytes of them can unfold to gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        return super().compose_node(parent, index)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes; this is no geoseg config")
+    try:
+        values = yaml.load(path.read_bytes(), Loader=_PlainLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not readable as YAML: {reason}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no section; write for example 'train:' and below it '  epochs: 80'")
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    section, dot, name = key.partition(".")
+    if not (equals and dot and name):
+        raise ConfigError(f"--set {override}: write section.key=value, for example train.epochs=80")
+    try:
+        value = yaml.load(text, Loader=_PlainLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not readable") from error
+    branch = values.setdefault(section, {})
+    if branch is None:
+        branch = values[section] = {}
+    if not isinstance(branch, dict):
+        raise ConfigError(f"--set {override}: {section} is no section")
+    branch[name] = value

@@ -1,0 +1,1 @@
+"""The made-up farmland that the demo runs on."""

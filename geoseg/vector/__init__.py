@@ -1,0 +1,1 @@
+"""Polygons: tracing masks, simplifying coverages, attributes, writing layers (never torch)."""
