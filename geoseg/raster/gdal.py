@@ -1,0 +1,225 @@
+"""The only door to GDAL: files are opened here or nowhere.
+
+Importing this module makes both GDALs of the process safe and quiet (:mod:`geoseg.raster.tame`). On top, a
+file is opened only after :mod:`geoseg.raster.formats` knew it by content, by the one driver that may read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import json
+import mmap
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pyogrio
+import pyogrio.errors
+import rasterio
+import rasterio._err
+import rasterio.errors
+import rasterio.shutil
+import shapely.errors
+
+from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError
+from geoseg.raster import formats, tame
+
+MAX_BLOCK_BYTES = 512 * 1024**2
+"""Largest block (strip or tile) that is decoded: a file of 160 bytes may declare one of gigabytes."""
+
+MAX_PIXELS = 2**40
+MAX_BANDS = 4096
+
+tame.tame()
+
+GDAL_ERRORS: tuple[type[Exception], ...] = (
+    rasterio.errors.RasterioError,
+    rasterio.errors.CRSError,
+    rasterio._err.CPLE_BaseError,
+    pyogrio.errors.DataSourceError,
+    pyogrio.errors.DataLayerError,
+    pyogrio.errors.FieldError,
+    pyogrio.errors.GeometryError,
+    pyogrio.errors.FeatureError,
+    shapely.errors.ShapelyError,
+    OSError,
+    UnicodeDecodeError,
+)
+"""What rasterio and pyogrio raise for damaged files; not all of it is documented."""
+
+
+@contextlib.contextmanager
+def gdal_errors(
+    what: str, path: Path, *, error: type[GeosegError] = ReadError, hint: str = "is the file damaged?"
+) -> Iterator[None]:
+    """Turn what the GDALs raise into one line that names the file.
+
+    Args:
+        what: what was being done, such as ``reading scene`` or ``opening labels``.
+        path: the file.
+        error: class of the error raised.
+        hint: what the user may look after.
+
+    Raises:
+        GeosegError: of class ``error``.
+    """
+    try:
+        yield
+    except GDAL_ERRORS as reason:
+        raise error(f"{what} {path} failed: {_reason(reason)}; {hint}") from reason
+
+
+def _reason(error: BaseException) -> str:
+    """Text of an error; rasterio puts the telling part into the cause."""
+    deepest = error
+    while deepest.__cause__ is not None:
+        deepest = deepest.__cause__
+    text = str(deepest) or str(error) or type(error).__name__
+    return " ".join(text.split()).rstrip(".;")[:300]
+
+
+def open_raster(path: Path, *, what: str = "scene") -> Any:
+    """Open a raster of the allow-list for reading.
+
+    Returns:
+        A ``rasterio.DatasetReader``; the caller closes it.
+
+    Raises:
+        SceneError: missing, no regular file, not a raster geoseg reads, damaged, or of impossible size.
+    """
+    path = Path(path)
+    head = formats.read_head(path, what=what, error=SceneError)
+    driver = formats.raster_driver(head)
+    if driver is None:
+        raise SceneError(
+            f"{what} {path} is {formats.describe(head)}; "
+            "give a GeoTIFF, JPEG 2000, Erdas Imagine, PNG or JPEG"
+        )
+    # Not with NUM_THREADS: GDAL 3.10 then crashes on a damaged JPEG-compressed TIFF.
+    with gdal_errors(f"opening {what}", path, error=SceneError), quiet(), tame.stderr_turned_away():
+        dataset = rasterio.open(path.absolute(), driver=driver)
+    try:
+        with gdal_errors(f"opening {what}", path, error=SceneError):
+            _check_size(dataset, path, what)
+    except BaseException:
+        dataset.close()
+        raise
+    return dataset
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep GDAL's warnings from the terminal; what matters in them is checked by geoseg itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _check_size(dataset: Any, path: Path, what: str) -> None:
+    """Refuse what would need absurd memory at the first read, however small."""
+    if dataset.count == 0:
+        raise SceneError(f"{what} {path} has no bands; give an image")
+    if dataset.count > MAX_BANDS:
+        raise SceneError(f"{what} {path} has {dataset.count} bands; at most {MAX_BANDS} are read")
+    if dataset.width * dataset.height > MAX_PIXELS:
+        raise SceneError(f"{what} {path} claims {dataset.width} x {dataset.height} pixels; cut it")
+    together = dataset.count if dataset.interleaving is rasterio.enums.Interleaving.pixel else 1
+    for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True):
+        block_bytes = height * width * _item_bytes(dtype) * together
+        if block_bytes > MAX_BLOCK_BYTES:
+            raise SceneError(
+                f"{what} {path} is stored in blocks of {width} x {height} pixels, "
+                f"{block_bytes / 1e9:.1f} GB each; rewrite it with gdal_translate -co TILED=YES"
+            )
+
+
+def _item_bytes(dtype: str) -> int:
+    # rasterio calls GDAL's complex integers complex_int16; numpy has no such type.
+    return np.dtype(dtype).itemsize if dtype != "complex_int16" else 4
+
+
+def read_vector(
+    path: Path, *, layer: str | None = None, columns: Sequence[str] | None = None
+) -> geopandas.GeoDataFrame:
+    """Read a vector file of the allow-list.
+
+    Args:
+        path: GeoPackage, GeoJSON, Shapefile, FlatGeobuf or GeoParquet (with pyarrow installed).
+        layer: name of the layer; not needed when only one layer has geometries.
+        columns: attribute columns to read; all when not given.
+
+    Raises:
+        LabelsError: missing, not a vector file geoseg reads, damaged, ambiguous, or a column is missing.
+    """
+    path = Path(path)
+    head = formats.read_head(path, what="labels", error=LabelsError)
+    driver = formats.vector_driver(head, path.suffix)
+    if driver is None:
+        raise LabelsError(
+            f"labels {path} is {formats.describe(head)}; "
+            "give a GeoPackage, GeoJSON, Shapefile, FlatGeobuf, GeoParquet or a GeoTIFF of class ids"
+        )
+    frame = _read_parquet(path) if driver == formats.GEOPARQUET else _read_ogr(path, driver, layer)
+    present = [str(column) for column in frame.columns if column != frame.geometry.name]
+    missing = [column for column in columns or () if column not in present]
+    if missing:
+        raise LabelsError(f"labels {path} has no column {missing[0]}; it has {', '.join(present) or 'none'}")
+    return frame if columns is None else frame[[*columns, frame.geometry.name]]
+
+
+def _read_ogr(path: Path, driver: str, layer: str | None) -> geopandas.GeoDataFrame:
+    if driver == "GeoJSON":
+        _check_geojson_crs(path)
+    if any(sign in str(path.absolute()) for sign in ";?!"):
+        # pyogrio reads them as parts of a URL and would open another file.
+        raise LabelsError(f"labels {path} has one of ; ? ! in its path; rename it")
+    with gdal_errors("reading labels", path, error=LabelsError), quiet():
+        opened_by = pyogrio.read_info(path.absolute(), layer=layer or 0)["driver"]
+        if opened_by != driver and {opened_by, driver} != {"GeoJSON", "GeoJSONSeq"}:
+            raise LabelsError(f"labels {path} looks like {driver} but opens as {opened_by}; convert it")
+        frame = pyogrio.read_dataframe(path.absolute(), layer=layer or _only_layer(path), use_arrow=False)
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise LabelsError(f"labels {path} has no geometries; give polygons")
+    return frame
+
+
+def _only_layer(path: Path) -> str:
+    layers = [str(name) for name, geometry in pyogrio.list_layers(path.absolute()) if geometry is not None]
+    if not layers:
+        raise LabelsError(f"labels {path} has no layer with geometries; give polygons")
+    if len(layers) > 1:
+        raise LabelsError(f"labels {path} has layers {', '.join(layers)}; give a file with one of them")
+    return layers[0]
+
+
+def _check_geojson_crs(path: Path) -> None:
+    """Refuse a GeoJSON that gives its CRS as an address; GDAL would try to fetch it."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for found in re.finditer(rb'"crs"\s*:\s*(?=\{)', content):
+            text = content[found.end() : found.end() + 4096].decode("utf-8", "replace")
+            try:
+                crs, _ = json.JSONDecoder().raw_decode(text)
+            except (ValueError, RecursionError):
+                continue  # too long for a CRS, or damaged: GDAL says which
+            if crs.get("type") not in {"name", "EPSG"}:
+                raise LabelsError(f"labels {path} gives its CRS as {crs.get('type')!r}; give it by name")
+
+
+def _read_parquet(path: Path) -> geopandas.GeoDataFrame:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise LabelsError(f"labels {path} is GeoParquet, which needs pyarrow; pip install 'geoseg[parquet]'")
+    import pyarrow
+
+    try:
+        with path.open("rb") as file:
+            return geopandas.read_parquet(file)
+    except (pyarrow.ArrowException, ValueError, KeyError, OSError, *GDAL_ERRORS) as reason:
+        raise LabelsError(f"reading labels {path} failed: {_reason(reason)}; is it GeoParquet?") from reason

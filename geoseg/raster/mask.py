@@ -1,0 +1,129 @@
+"""A prediction on disk: class ids on a grid, and what the ids mean."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from geoseg.classes import IGNORE, ClassMap
+from geoseg.errors import SceneError
+from geoseg.raster.gdal import gdal_errors, open_raster
+from geoseg.raster.geobox import GeoBox
+from geoseg.raster.scene import Scene
+
+CLASSES_TAG = "GEOSEG_CLASSES"
+"""TIFF tag with the ClassMap as JSON."""
+
+MAX_CLASSES_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """An open mask; a context manager.
+
+    Attributes:
+        path: the file.
+        geobox: its grid.
+        classes: what the ids mean, when the file says so.
+        nodata: the value the file declares as nodata; :meth:`read` turns it into 255.
+        dtype: numpy name of the dtype on disk.
+    """
+
+    path: Path
+    geobox: GeoBox
+    classes: ClassMap | None
+    nodata: float | None
+    dtype: str
+    _scene: Scene = field(repr=False)
+    _what: str = field(repr=False)
+
+    def __enter__(self) -> Mask:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._scene.close()
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Class ids (h, w) of a window; 255 where the mask has nodata and beyond it.
+
+        Raises:
+            SceneError: a value is no class id.
+            ReadError: the file is damaged there.
+        """
+        (values,), valid = self._scene.read(window)
+        if values.dtype != np.uint8:
+            wrong = valid & ((values < 0) | (values > IGNORE))
+            if wrong.any():
+                found = values[wrong][0]
+                raise SceneError(
+                    f"{self._what} {self.path} holds the value {found}; class ids are 0 to {IGNORE - 1}"
+                )
+        return np.where(valid, values, IGNORE).astype(np.uint8)
+
+
+def open_mask(path: Path, *, what: str = "mask") -> Mask:
+    """Open a mask: one band of whole numbers 0..255.
+
+    Args:
+        path: the file.
+        what: how messages call the file.
+
+    Raises:
+        SceneError: no readable raster, several bands, no whole numbers, or a damaged class list.
+    """
+    path = Path(path)
+    scene = Scene.open(path, what=what)
+    try:
+        if len(scene.bands) != 1:
+            raise SceneError(f"{what} {path} has {len(scene.bands)} bands; one band of class ids is wanted")
+        if not np.issubdtype(np.dtype(scene.dtype), np.integer):
+            raise SceneError(f"{what} {path} holds {scene.dtype} numbers; class ids are whole numbers")
+        return Mask(
+            path=path,
+            geobox=scene.geobox,
+            classes=read_classes_tag(path, what=what),
+            nodata=scene.nodata,
+            dtype=scene.dtype,
+            _scene=scene,
+            _what=what,
+        )
+    except BaseException:
+        scene.close()
+        raise
+
+
+def read_classes_tag(path: Path, *, what: str = "mask") -> ClassMap | None:
+    """Classes a raster's own tag tells, or ``None`` when it has no such tag.
+
+    Raises:
+        SceneError: there is a tag, but a damaged one.
+    """
+    with open_raster(path, what=what) as dataset, gdal_errors(f"opening {what}", path, error=SceneError):
+        tags: dict[str, Any] = dataset.tags()
+    text = tags.get(CLASSES_TAG)
+    if text is None:
+        return None
+    try:
+        if len(text) > MAX_CLASSES_BYTES:
+            raise ValueError("too long")
+        return ClassMap.from_json(json.loads(text))
+    except (ValueError, RecursionError) as reason:
+        raise SceneError(
+            f"{what} {path} has a damaged {CLASSES_TAG} tag: {reason}; predict it again"
+        ) from reason

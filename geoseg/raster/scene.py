@@ -1,0 +1,208 @@
+"""A raster to look at: bands in their own dtype, and which of the pixels are real."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.windows import Window
+
+from geoseg.errors import SceneError
+from geoseg.raster import windows
+from geoseg.raster.gdal import gdal_errors, open_raster
+from geoseg.raster.geobox import GeoBox
+
+MAX_UNCHOSEN_BANDS = 64
+"""A scene with more bands needs a choice: nobody means all 285 of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """An open scene; a context manager. Never writes anything beside the file.
+
+    Attributes:
+        path: the file.
+        geobox: its grid.
+        bands: 1-based bands that :meth:`read` returns, in this order.
+        band_names: one a band: its description, else ``band N``.
+        dtype: numpy name of the bands' dtype.
+        nodata: the chosen or declared nodata value of the first band, if any.
+        is_tiled: whether blocks are narrower than the scene, so that reading a window reads little else.
+    """
+
+    path: Path
+    geobox: GeoBox
+    bands: tuple[int, ...]
+    band_names: tuple[str, ...]
+    dtype: str
+    nodata: float | None
+    is_tiled: bool
+    _dataset: Any = field(repr=False)
+    _nodatas: tuple[float | None, ...] = field(repr=False)
+    _alpha: int | None = field(repr=False)
+    _masked: tuple[int, ...] = field(repr=False)
+    _what: str = field(repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        bands: Sequence[int] | None = None,
+        nodata: float | None = None,
+        what: str = "scene",
+    ) -> Scene:
+        """Open a scene.
+
+        Args:
+            path: a local raster.
+            bands: 1-based bands to read; all but alpha when not given.
+            nodata: overrides the nodata value the file declares.
+            what: how messages call the file.
+
+        Raises:
+            SceneError: no readable raster, complex numbers, a band it does not have, or too many bands.
+        """
+        path = Path(path)
+        dataset = open_raster(path, what=what)
+        try:
+            with gdal_errors(f"opening {what}", path, error=SceneError):
+                return cls._of(dataset, path, bands, nodata, what)
+        except BaseException:
+            dataset.close()
+            raise
+
+    @classmethod
+    def _of(
+        cls, dataset: Any, path: Path, bands: Sequence[int] | None, nodata: float | None, what: str
+    ) -> Scene:
+        alpha = next(
+            (i for i, color in enumerate(dataset.colorinterp, 1) if color is ColorInterp.alpha), None
+        )
+        chosen = _choose_bands(dataset.count, alpha, bands, f"{what} {path}")
+        nodatas = tuple(dataset.nodatavals[band - 1] if nodata is None else nodata for band in chosen)
+        return cls(
+            path=path,
+            geobox=GeoBox.of(dataset),
+            bands=chosen,
+            band_names=tuple(_band_name(dataset.descriptions[band - 1], band) for band in chosen),
+            dtype=_common_dtype([dataset.dtypes[band - 1] for band in chosen], f"{what} {path}"),
+            nodata=nodatas[0],
+            is_tiled=dataset.block_shapes[0][1] < dataset.width,
+            _dataset=dataset,
+            _nodatas=nodatas,
+            _alpha=None if alpha in chosen else alpha,
+            _masked=_mask_sources(dataset, chosen),
+            _what=what,
+        )
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._dataset.close()
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window, which may reach beyond the scene.
+
+        A pixel is valid when any chosen band has a finite value other than nodata there, and neither the
+        file's mask nor its alpha band hides it.
+
+        Returns:
+            ``bands`` (B, h, w) in the scene's dtype, 0 beyond the scene, and ``valid`` (h, w).
+
+        Raises:
+            ReadError: the file is damaged there.
+        """
+        shape = (int(window.height), int(window.width))
+        bands = np.zeros((len(self.bands), *shape), self.dtype)
+        valid = np.zeros(shape, np.bool_)
+        inside = windows.clip(window, self.geobox.shape)
+        if inside is None:
+            return bands, valid
+        rows, cols = windows.slices_within(inside, window)
+        with gdal_errors(f"reading {windows.show(inside)} of {self._what}", self.path):
+            bands[:, rows, cols] = self._dataset.read(list(self.bands), window=inside)
+            valid[rows, cols] = self._read_mask(inside)
+        valid[rows, cols] &= self._has_value(bands[:, rows, cols])
+        return bands, valid
+
+    def _has_value(self, bands: NDArray[Any]) -> NDArray[np.bool_]:
+        any_valid = np.zeros(bands.shape[1:], np.bool_)
+        for band, nodata in zip(bands, self._nodatas, strict=True):
+            valid = np.isfinite(band) if np.issubdtype(band.dtype, np.floating) else np.True_
+            value = _as_dtype(nodata, band.dtype)
+            any_valid |= valid if value is None else valid & (band != value)
+            if any_valid.all():
+                break
+        return any_valid
+
+    def _read_mask(self, window: Window) -> NDArray[np.bool_]:
+        shown = np.ones((window.height, window.width), np.bool_)
+        if self._alpha is not None:
+            shown &= self._dataset.read(self._alpha, window=window) > 0
+        if self._masked:
+            shown &= (self._dataset.read_masks(list(self._masked), window=window) > 0).any(axis=0)
+        return shown
+
+
+def _choose_bands(count: int, alpha: int | None, wanted: Sequence[int] | None, where: str) -> tuple[int, ...]:
+    if wanted is not None:
+        wrong = [band for band in wanted if not 1 <= band <= count]
+        if wrong or not wanted:
+            named = f"no band {wrong[0]}" if wrong else "no such bands"
+            raise SceneError(f"{where} has {named}; choose from 1..{count}")
+        return tuple(wanted)
+    # A file that is nothing but alpha is read as what it is: one band.
+    chosen = tuple(band for band in range(1, count + 1) if band != alpha or count == 1)
+    if len(chosen) > MAX_UNCHOSEN_BANDS:
+        raise SceneError(f"{where} has {count} bands; choose some of them with --bands")
+    return chosen
+
+
+def _band_name(description: str | None, band: int) -> str:
+    name = " ".join((description or "").split())[:80]
+    return name if name.isprintable() and name else f"band {band}"
+
+
+def _common_dtype(dtypes: Sequence[str], where: str) -> str:
+    if any(dtype.startswith("complex") for dtype in dtypes):
+        raise SceneError(f"{where} holds complex numbers; give amplitude or intensity as real numbers")
+    return str(np.result_type(*dtypes))
+
+
+def _mask_sources(dataset: Any, chosen: Sequence[int]) -> tuple[int, ...]:
+    """Bands whose GDAL mask says more than their nodata value and alpha do."""
+    flags = {band: set(dataset.mask_flag_enums[band - 1]) for band in chosen}
+    sources = [
+        band
+        for band, flag in flags.items()
+        if not flag & {MaskFlags.all_valid, MaskFlags.alpha} and flag != {MaskFlags.nodata}
+    ]
+    shared = all(MaskFlags.per_dataset in flags[band] for band in sources)
+    return tuple(sources[:1] if shared else sources)
+
+
+def _as_dtype(nodata: float | None, dtype: np.dtype[Any]) -> Any:
+    """``nodata`` as the bands hold it, or ``None`` when no pixel can equal it."""
+    if nodata is None or np.isnan(nodata):
+        return None  # not-a-number is invalid anyway
+    if np.issubdtype(dtype, np.floating):
+        return dtype.type(nodata)
+    limits = np.iinfo(dtype)
+    return dtype.type(nodata) if float(nodata).is_integer() and limits.min <= nodata <= limits.max else None

@@ -1,0 +1,79 @@
+"""Windows in pixels: how a raster is cut so that every pixel is covered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rasterio.windows import Window
+
+
+def cover(length: int, size: int, stride: int) -> list[int]:
+    """Offsets of spans of ``size`` pixels, ``stride`` apart, that cover ``length`` pixels.
+
+    The last span is shifted inwards to end at the end. A length up to ``size`` gives ``[0]``.
+
+    Raises:
+        ValueError: a length is not positive, or ``stride`` is above ``size`` and would leave gaps.
+    """
+    if length < 1 or size < 1 or not 1 <= stride <= size:
+        raise ValueError(f"cannot cover {length} pixels by {size} with stride {stride}")
+    if length <= size:
+        return [0]
+    offsets = list(range(0, length - size, stride))
+    return [*offsets, length - size]
+
+
+def chip_windows(shape: tuple[int, int], size_px: int, overlap_px: int) -> list[Window]:
+    """Square windows of ``size_px`` that cover a raster, in row-major order.
+
+    Neighbours overlap by ``overlap_px``, the last of a row or column by more. A raster smaller than
+    ``size_px`` gets windows that reach beyond it.
+
+    Args:
+        shape: (height, width) of the raster.
+        size_px: side of the windows.
+        overlap_px: overlap of neighbours, below ``size_px``.
+    """
+    height, width = shape
+    stride = size_px - overlap_px
+    columns = cover(width, size_px, stride)
+    return [Window(col, row, size_px, size_px) for row in cover(height, size_px, stride) for col in columns]
+
+
+def row_windows(shape: tuple[int, int], rows: int) -> Iterator[Window]:
+    """Full-width windows of up to ``rows`` rows, top to bottom."""
+    height, width = shape
+    for row in range(0, height, rows):
+        yield Window(0, row, width, min(rows, height - row))
+
+
+def block_windows(shape: tuple[int, int], size_px: int) -> Iterator[Window]:
+    """Windows of up to ``size_px`` squared that tile a raster without overlap, in row-major order."""
+    height, width = shape
+    for row in range(0, height, size_px):
+        for col in range(0, width, size_px):
+            yield Window(col, row, min(size_px, width - col), min(size_px, height - row))
+
+
+def clip(window: Window, shape: tuple[int, int]) -> Window | None:
+    """The part of ``window`` inside a raster of ``shape``, or ``None`` when there is none."""
+    height, width = shape
+    top, left = max(0, window.row_off), max(0, window.col_off)
+    bottom = min(height, window.row_off + window.height)
+    right = min(width, window.col_off + window.width)
+    if bottom <= top or right <= left:
+        return None
+    return Window(left, top, right - left, bottom - top)
+
+
+def slices_within(part: Window, whole: Window) -> tuple[slice, slice]:
+    """(rows, columns) of an array read for ``whole`` that ``part``, which lies inside it, takes."""
+    row, col = part.row_off - whole.row_off, part.col_off - whole.col_off
+    return slice(row, row + part.height), slice(col, col + part.width)
+
+
+def show(window: Window) -> str:
+    """A window for messages."""
+    return f"columns {window.col_off}..{window.col_off + window.width - 1}, " + (
+        f"rows {window.row_off}..{window.row_off + window.height - 1}"
+    )
