@@ -1,0 +1,216 @@
+"""What a model file says about itself: everything prediction needs besides the weights.
+
+A model is one safetensors file. Its header is JSON; the key ``geoseg`` of the header's ``__metadata__`` holds
+the card as JSON text. Nothing here imports torch, so a stage can refuse a scene before the slow imports.
+
+File layout (safetensors format documentation, huggingface/safetensors): 8 bytes little-endian header length,
+that many bytes of JSON, then the tensors' bytes without gaps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from geoseg.classes import BandStats, ClassMap
+from geoseg.config import ModelConfig, PointConfig
+from geoseg.errors import ModelError
+
+CARD_KEY = "geoseg"
+CARD_VERSION = 1
+MAX_HEADER_BYTES = 1_000_000
+"""Largest header read. A ResNet-101 model's has about 70 kB; more than this is no model of ours."""
+
+MAX_BANDS = 4096
+
+_LENGTH_BYTES = 8
+_DTYPES = frozenset(
+    f"{kind}{bits}"
+    for kind, sizes in {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64)}.items()
+    for bits in sizes
+) | {"float16", "float32", "float64"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """Everything a prediction needs to know about a model.
+
+    Attributes:
+        architecture: the network.
+        points: training points the network was trained with.
+        classes: class names and colours; the position is the class id.
+        band_names: names of the bands the network expects, in order.
+        dtype: data type of the scenes it was trained on, by numpy's name.
+        stats: statistics of the bands, in the scenes' own units; they normalise what the network sees.
+        gsd_m: side of a training pixel in metres, or ``None`` when it is not known.
+        size_px: side of the chips it was trained on, in pixels.
+        geoseg_version: version that wrote the file.
+        torch_version: version it was trained with.
+        training: scores and course of the training, JSON values only.
+    """
+
+    architecture: ModelConfig
+    points: PointConfig
+    classes: ClassMap
+    band_names: tuple[str, ...]
+    dtype: str
+    stats: BandStats
+    gsd_m: float | None
+    size_px: int
+    geoseg_version: str
+    torch_version: str
+    training: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.band_names) <= MAX_BANDS:
+            raise ValueError(f"{len(self.band_names)} bands; 1 to {MAX_BANDS} are possible")
+        if len(self.stats.mean) != len(self.band_names):
+            raise ValueError(f"statistics of {len(self.stats.mean)} bands for {len(self.band_names)} bands")
+        if self.dtype not in _DTYPES:
+            raise ValueError(f"dtype {self.dtype!r} is not one of a raster")
+        if self.gsd_m is not None and not (math.isfinite(self.gsd_m) and self.gsd_m > 0):
+            raise ValueError(f"gsd_m {self.gsd_m} is no length")
+        if not 32 <= self.size_px <= 8192:
+            raise ValueError(f"size_px {self.size_px} is out of range")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict; :meth:`from_json` reads it back. NaN in ``training`` becomes ``null``."""
+        return {
+            "version": CARD_VERSION,
+            "architecture": self.architecture.model_dump(mode="json"),
+            "points": self.points.model_dump(mode="json"),
+            "classes": self.classes.to_json(),
+            "band_names": list(self.band_names),
+            "dtype": self.dtype,
+            "stats": self.stats.to_json(),
+            "gsd_m": self.gsd_m,
+            "size_px": self.size_px,
+            "geoseg_version": self.geoseg_version,
+            "torch_version": self.torch_version,
+            "training": _without_nan(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ModelCard:
+        """Read what :meth:`to_json` made.
+
+        Raises:
+            ModelError: a key is missing, a value is impossible, or a newer geoseg wrote it.
+        """
+        try:
+            if values["version"] != CARD_VERSION:
+                raise ValueError(f"its card has version {values['version']!r}, not {CARD_VERSION}")
+            return cls(
+                architecture=ModelConfig.model_validate(values["architecture"]),
+                points=PointConfig.model_validate(values["points"]),
+                classes=ClassMap.from_json(values["classes"]),
+                band_names=tuple(_text(name) for name in values["band_names"]),
+                dtype=_text(values["dtype"]),
+                stats=BandStats.from_json(values["stats"]),
+                gsd_m=None if values["gsd_m"] is None else float(values["gsd_m"]),
+                size_px=int(values["size_px"]),
+                geoseg_version=_text(values["geoseg_version"]),
+                torch_version=_text(values["torch_version"]),
+                training=dict(values["training"]),
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelError(f"model card is damaged: {where}: {first['msg']}") from error
+        except KeyError as error:
+            raise ModelError(f"model card is damaged: it has no {error}") from error
+        except (ValueError, TypeError, OverflowError, AttributeError) as error:
+            raise ModelError(f"model card is damaged: {' '.join(str(error).split())}") from error
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of a model file; only its header is read.
+
+    Raises:
+        ModelError: the file is missing, damaged, truncated, or no geoseg model.
+    """
+    header = _read_header(path)
+    metadata = header.get("__metadata__")
+    text = metadata.get(CARD_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise ModelError(
+            f"{path} is a safetensors file, but no geoseg model; give a model that geoseg train made"
+        )
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: model card is no JSON; copy or train the model again") from error
+    try:
+        return ModelCard.from_json(values)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}; copy or train the model again") from error
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a model file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file, after checking that the file is as long as the header says."""
+    if not path.exists():
+        raise ModelError(f"model {path} does not exist; give a run folder or a .safetensors file")
+    if not path.is_file():
+        raise ModelError(f"model {path} is no regular file; give a .safetensors file")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        if size < _LENGTH_BYTES or not 2 <= length <= MAX_HEADER_BYTES:
+            raise ModelError(f"{path} is no safetensors file; give a model that geoseg train made")
+        raw = file.read(length)
+    if len(raw) < length:
+        raise ModelError(f"{path} is truncated; copy or train the model again")
+    try:
+        header = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path} has a header that is no JSON; give a model that geoseg train made"
+        ) from error
+    if not isinstance(header, dict):
+        raise ModelError(f"{path} has a header that is no table; give a model that geoseg train made")
+    expected = _LENGTH_BYTES + length + _data_bytes(header, path)
+    if size != expected:
+        what = "truncated" if size < expected else "longer than its header says"
+        raise ModelError(f"{path} is {what} ({size} bytes, not {expected}); copy or train the model again")
+    return header
+
+
+def _data_bytes(header: Mapping[str, Any], path: Path) -> int:
+    """Bytes of tensor data the header promises."""
+    try:
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"{path} has a damaged header; copy or train the model again") from error
+    return max(ends, default=0)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    # A lone surrogate would break whoever prints or writes it; UnicodeEncodeError is a ValueError.
+    value.encode()
+    return value
+
+
+def _without_nan(value: Any) -> Any:
+    """``value`` with NaN and infinities, which JSON does not know, as ``None``."""
+    if isinstance(value, Mapping):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

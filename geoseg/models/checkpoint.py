@@ -1,0 +1,92 @@
+"""A model as one file: safetensors with the :class:`~geoseg.models.card.ModelCard` in its header.
+
+Nothing in such a file can execute. ``last.pt``, the state to resume from, belongs to the train stage.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from geoseg.errors import ConfigError, ModelError
+from geoseg.models.card import CARD_KEY, ModelCard, read_card
+from geoseg.models.deeplab import PointRendDeepLab, build_model
+from geoseg.outputs import staged_file
+
+
+def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
+    """Write ``model`` and ``card`` to ``path``, whole or not at all; an existing file is replaced.
+
+    Args:
+        path: a ``.safetensors`` file.
+        model: the network; its tensors are stored on the CPU, floating ones as float32.
+        card: what the file says about itself.
+
+    Raises:
+        ModelError: the card is too large or does not fit what :func:`geoseg.models.card.read_card` accepts.
+    """
+    tensors = {name: _plain(values) for name, values in model.state_dict().items()}
+    metadata = {CARD_KEY: json.dumps(card.to_json(), allow_nan=False)}
+    with staged_file(path) as staged:
+        save_file(tensors, staged, metadata=metadata)
+        # What cannot be read back must not replace an older file that can.
+        read_card(staged)
+
+
+def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[PointRendDeepLab, ModelCard]:
+    """Read a model.
+
+    A pretrained backbone that the card names is not looked for: the file holds all weights.
+
+    Args:
+        path: a file :func:`save_model` made.
+        device: where the network goes.
+
+    Returns:
+        The network in eval mode, and its card.
+
+    Raises:
+        ModelError: the file is missing, damaged, truncated, foreign, or its weights do not fit its card.
+    """
+    card = read_card(path)
+    model = _empty_model(path, card)
+    try:
+        tensors = load_file(path, device="cpu")
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is damaged; copy or train the model again") from error
+    _check_tensors(path, model, tensors)
+    model.to_empty(device="cpu")
+    model.load_state_dict(tensors)
+    return model.to(device).eval(), card
+
+
+def _plain(values: Tensor) -> Tensor:
+    values = values.detach().to("cpu")
+    # clone: two names of one storage are an error to safetensors.
+    return (values.float() if values.is_floating_point() else values).contiguous().clone()
+
+
+def _empty_model(path: Path, card: ModelCard) -> PointRendDeepLab:
+    """The network of ``card`` without storage: no time is spent on random weights, no number is drawn."""
+    config = card.architecture.model_copy(update={"backbone_weights": None})
+    try:
+        with torch.device("meta"):
+            return build_model(config, bands=len(card.band_names), classes=len(card.classes))
+    except ConfigError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _check_tensors(path: Path, model: PointRendDeepLab, tensors: dict[str, Tensor]) -> None:
+    expected = model.state_dict()
+    if odd := sorted(expected.keys() ^ tensors.keys()):
+        raise ModelError(f"{path}: weights do not fit its card ({odd[0]}); copy or train the model again")
+    for name, values in tensors.items():
+        if values.shape != expected[name].shape or values.dtype != expected[name].dtype:
+            raise ModelError(f"{path}: {name} does not fit its card; copy or train the model again")
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise ModelError(f"{path}: {name} is not finite; copy or train the model again")

@@ -1,0 +1,39 @@
+"""``last.pt``: the state of an unfinished training, written whole or not at all."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geoseg.errors import ModelError
+from geoseg.outputs import staged_file
+
+STATE_VERSION = 1
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write ``state`` (tensors and plain values) to ``path``; an older file is replaced at the very end."""
+    with staged_file(path) as staged:
+        torch.save({"version": STATE_VERSION, **state}, staged)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_state` wrote, tensors on the CPU. Nothing in the file can execute.
+
+    Raises:
+        ModelError: the file is missing, damaged, holds more than tensors and plain values, or is of
+            another version of geoseg.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist, so there is nothing to resume; train without --resume")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is damaged or no training state; train without --resume") from error
+    if not isinstance(state, dict) or state.pop("version", None) != STATE_VERSION:
+        raise ModelError(f"{path} is no training state of this geoseg; train without --resume")
+    return state
