@@ -1,0 +1,52 @@
+# `make demo` and `make test` need nothing but Python 3.11+ and a package index.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Two processes with one thread each are faster than one with two, and never fight over the cores.
+JOBS ?= 2
+
+.PHONY: demo test slow lint types imports check wheel bench help clean
+
+help:
+	@echo "make demo   set up .venv and run the whole way on a made-up farmland scene (about 3 minutes)"
+	@echo "make test   set up .venv and run the test suite"
+	@echo "make check  lint, types, import contracts, tests and a wheel that installs and runs"
+	@echo "make bench  the benchmarks, each a ratio against what a user would pick instead"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.user: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@ $(VENV)/.user
+
+demo: $(VENV)/.user
+	$(BIN)/geoseg demo --output demo --overwrite
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+wheel: $(VENV)/.dev
+	PYTHON=$(BIN)/python sh tests/check_wheel.sh
+
+check: lint types imports test wheel
+
+bench: $(VENV)/.dev
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,84 @@
+"""Configuration: defaults once, presets as differences, one line for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from geoseg.config import Config, PredictConfig, TileConfig, dump_config, load_config, preset_names, validate
+from geoseg.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_load_and_differ_from_the_defaults_where_they_say(name: str) -> None:
+    assert load_config(name).model.architecture.startswith("deeplabv3")
+
+
+def test_dump_reads_back(tmp_path: Path) -> None:
+    config = load_config(
+        None, ["train.learning_rate=1e-3", "loss.class_weights=[1.0, 2.5]", "model.output_stride=8"]
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(config))
+    assert load_config(str(path)) == config
+    assert config.loss.class_weights == (1.0, 2.5)
+
+
+def test_overrides_beat_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("train:\n  epochs: 7\n  batch_size: 2\nmodel:\n")
+    config = load_config(str(path), ["train.epochs=9"])
+    assert (config.train.epochs, config.train.batch_size) == (9, 2)
+    assert config.model == Config().model
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  epoch: 3\n", "train.epoch: unknown key; did you mean train.epochs?"),
+        ("trian:\n  epochs: 3\n", "trian: unknown key; did you mean train?"),
+        ("train:\n  epochs: 0\n", "train.epochs: Input should be greater than or equal to 1"),
+        ("train:\n  learning_rate: .inf\n", "train.learning_rate: Input should be a finite number"),
+        ("- 1\n", "holds no section"),
+        ("train: !!python/object/apply:os.system ['true']\n", "not readable as YAML"),
+        ("a: &a [1]\nb: *a\n", "aliases are not allowed"),
+        ("train: [\n", "not readable as YAML"),
+        ("[" * 5000, "not readable as YAML"),
+    ],
+)
+def test_wrong_files_are_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(path))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_huge_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "huge.yaml"
+    path.write_bytes(b"#" * 1_000_001)
+    with pytest.raises(ConfigError, match="larger than"):
+        load_config(str(path))
+
+
+@pytest.mark.parametrize("name", ["no_such_preset", "no/such/file.yaml"])
+def test_missing_config(name: str) -> None:
+    with pytest.raises(ConfigError, match="deeplabv3_mobilenet"):
+        load_config(name)
+
+
+@pytest.mark.parametrize(
+    "override", ["train.epochs", "epochs=3", "=3", "train.=3", "train.epochs=[", "train.a.b=1"]
+)
+def test_wrong_overrides(override: str) -> None:
+    with pytest.raises(ConfigError):
+        load_config(None, [override])
+
+
+def test_sections_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"overlap_px 512 must be below size_px 512"):
+        validate(TileConfig, {"overlap_px": 512}, where="tile")
+    with pytest.raises(ConfigError, match=r"predict: size_px: .*multiple of 32"):
+        validate(PredictConfig, {"size_px": 100}, where="predict")

@@ -1,0 +1,118 @@
+"""Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from geoseg.errors import OutputError
+from geoseg.outputs import check_output, check_output_folder, staged_file, staged_folder
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_staged_file_moves_output_and_sidecars(tmp_path: Path) -> None:
+    with staged_file(tmp_path / "mask.tif") as staged:
+        staged.write_text("pixels")
+        staged.with_name("mask.tif.aux.xml").write_text("names")
+        assert not (tmp_path / "mask.tif").exists()
+    assert names(tmp_path) == {"mask.tif", "mask.tif.aux.xml"}
+    assert (tmp_path / "mask.tif").read_text() == "pixels"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_staged_file_leaves_nothing_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
+    (tmp_path / "old.tif").write_text("old")
+
+    def stop_half_way() -> None:
+        with staged_file(tmp_path / "old.tif") as staged:
+            staged.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        stop_half_way()
+    assert names(tmp_path) == {"old.tif"}
+    assert (tmp_path / "old.tif").read_text() == "old"
+
+
+def test_stale_sidecar_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "mask.tif.aux.xml").write_text("another CRS")
+    with staged_file(tmp_path / "mask.tif") as staged:
+        staged.write_text("new")
+    assert names(tmp_path) == {"mask.tif"}
+
+
+def test_longest_file_name_can_be_staged(tmp_path: Path) -> None:
+    name = "m" * 251 + ".tif"
+    with staged_file(tmp_path / name) as staged:
+        staged.write_text("x")
+    assert names(tmp_path) == {name}
+
+
+def test_output_carries_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with staged_folder(tmp_path / "chips") as staged:
+            (staged / "a").write_text("a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "chips").stat().st_mode & 0o777 == 0o755
+
+
+def test_staged_folder_replaces_only_at_the_end(tmp_path: Path) -> None:
+    old = tmp_path / "chips"
+    old.mkdir()
+    (old / "old").write_text("old")
+
+    def stop_half_way() -> None:
+        with staged_folder(old) as staged:
+            (staged / "new").write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stop_half_way()
+    assert names(old) == {"old"}
+    with staged_folder(old) as staged:
+        (staged / "new").write_text("new")
+    assert names(old) == {"new"}
+    assert names(tmp_path) == {"chips"}
+
+
+def test_existing_output_needs_overwrite(tmp_path: Path) -> None:
+    output = tmp_path / "mask.tif"
+    output.write_text("x")
+    with pytest.raises(OutputError, match=r"mask.tif exists; use --overwrite"):
+        check_output(output, overwrite=False)
+    check_output(output, overwrite=True)
+
+
+def test_input_is_never_the_output(tmp_path: Path) -> None:
+    scene = tmp_path / "scene.tif"
+    scene.write_text("x")
+    link = tmp_path / "link.tif"
+    link.symlink_to(scene)
+    for output in (scene, link):
+        with pytest.raises(OutputError, match="both input and output"):
+            check_output(output, overwrite=True, inputs=[scene])
+
+
+def test_output_in_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="does not exist; create it first"):
+        check_output(tmp_path / "no" / "mask.tif", overwrite=False)
+
+
+def test_foreign_folder_is_never_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    check_output_folder(folder, overwrite=False, marker="chips.json")
+    (folder / "holiday.jpg").write_text("x")
+    with pytest.raises(OutputError, match="use --overwrite"):
+        check_output_folder(folder, overwrite=False, marker="chips.json")
+    with pytest.raises(OutputError, match="is not replaced"):
+        check_output_folder(folder, overwrite=True, marker="chips.json")
+    (folder / "chips.json").write_text("{}")
+    check_output_folder(folder, overwrite=True, marker="chips.json")
