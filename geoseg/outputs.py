@@ -78,7 +78,8 @@ def staged_file(path: Path) -> Iterator[Path]:
             _sync(made)
         for suffix in SIDECAR_SUFFIXES:
             stale = path.with_name(path.name + suffix)
-            if stale.exists() and not (staging / stale.name).exists():
+            # os.path: Path.exists() raises when the suffix makes the name too long for the file system.
+            if os.path.exists(stale) and not (staging / stale.name).exists():  # noqa: PTH110
                 stale.unlink()
         others = [made for made in staging.iterdir() if made != staged]
         for made in [*sorted(others), staged]:
