@@ -20,7 +20,7 @@ from torchmetrics.classification import (
 )
 
 from geoseg.classes import IGNORE
-from geoseg.metrics import BoundaryCounts, ConfusionMatrix, boundary_band, json_scores, mean_present
+from geoseg.metrics import BoundaryCounts, ConfusionMatrix, boundary_band, json_score, mean_present
 
 GOLDEN = Path(__file__).parent / "golden_boundary" / "boundary_iou.npz"
 CLASSES = 4
@@ -290,6 +290,6 @@ class TestBoundary:
 
 def test_scores_for_json() -> None:
     scores = np.array([0.5, np.nan, 1.0])
-    assert json_scores(scores) == [0.5, None, 1.0]
+    assert [json_score(score) for score in scores] == [0.5, None, 1.0]
     assert mean_present(scores) == 0.75
     assert math.isnan(mean_present(scores[1:2]))
