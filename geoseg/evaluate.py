@@ -22,7 +22,7 @@ from geoseg.classes import IGNORE, ClassMap
 from geoseg.config import EvaluateConfig
 from geoseg.errors import ChipsError, LabelsError, ModelError, SceneError
 from geoseg.metrics import BoundaryCounts, ConfusionMatrix, json_score
-from geoseg.models.card import ModelCard, read_card
+from geoseg.models.card import ModelCard, find_model, read_card
 from geoseg.progress import SILENT, Progress
 from geoseg.raster import formats
 from geoseg.raster.labels import Labels, open_labels
@@ -186,7 +186,7 @@ def evaluate_model(
         ConfigError: no such device.
     """
     config = config or EvaluateConfig()
-    model = _model_file(Path(model))
+    model = find_model(Path(model))
     card = read_card(model)
     store = ChipStore.open(Path(tiles))
     _check_fit(card, model, store, progress)
@@ -330,14 +330,6 @@ def _place(bounds: BoundingBox | None) -> str:
     if bounds is None:
         return "an unknown place"
     return f"{bounds.left:.4f}..{bounds.right:.4f} E {bounds.bottom:.4f}..{bounds.top:.4f} N"
-
-
-def _model_file(model: Path) -> Path:
-    if not model.is_dir():
-        return model
-    if not (model / "model.safetensors").is_file():
-        raise ModelError(f"{model} holds no model.safetensors; give a finished run or a .safetensors file")
-    return model / "model.safetensors"
 
 
 def _check_fit(card: ModelCard, model: Path, store: ChipStore, progress: Progress) -> None:

@@ -23,8 +23,8 @@ from rasterio.windows import Window
 from geoseg import __version__
 from geoseg.classes import IGNORE
 from geoseg.config import PredictConfig
-from geoseg.errors import InputError, ModelError, SceneError
-from geoseg.models.card import ModelCard, fingerprint, read_card
+from geoseg.errors import InputError, SceneError
+from geoseg.models.card import ModelCard, find_model, fingerprint, read_card
 from geoseg.outputs import check_output
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.cog import MaskWriter
@@ -77,33 +77,6 @@ class PredictReport:
         """A JSON-ready dict."""
         values = asdict(self)
         return values | {key: str(values[key]) for key in ("output", "scene", "model")}
-
-
-def find_model(model: Path | None, *, runs: Path = Path("runs")) -> Path:
-    """The model file that ``--model`` means.
-
-    Args:
-        model: a ``.safetensors`` file, a run folder, or ``None`` for the newest finished run under ``runs``.
-        runs: where runs are looked for.
-
-    Raises:
-        ModelError: there is no such file, the run is not finished, or no run is.
-    """
-    if model is None:
-        finished = sorted(runs.glob("*/model.safetensors"), key=lambda path: path.stat().st_mtime)
-        if not finished:
-            raise ModelError(f"no finished run under {runs}; train one with geoseg train or give --model")
-        return finished[-1]
-    if model.is_dir():
-        inside = model / "model.safetensors"
-        if inside.is_file():
-            return inside
-        if (model / "last.pt").is_file():
-            raise ModelError(f"run {model} is not finished; go on with geoseg train --resume {model}")
-        raise ModelError(f"{model} holds no model.safetensors; give a run folder or a .safetensors file")
-    if not model.exists():
-        raise ModelError(f"model {model} does not exist; give a run folder or a .safetensors file")
-    return model
 
 
 def predict(

@@ -18,11 +18,11 @@ from scenes import north_up, not_georeferenced_is_fine, rotated, some_gcps, sout
 from geoseg.classes import IGNORE, BandStats, ClassMap
 from geoseg.config import ModelConfig, PointConfig, PredictConfig
 from geoseg.errors import ModelError, OutputError, ReadError, SceneError
-from geoseg.models.card import ModelCard
+from geoseg.models.card import ModelCard, find_model
 from geoseg.models.checkpoint import load_model, save_model
 from geoseg.models.deeplab import build_model
 from geoseg.models.inference import predict_logits
-from geoseg.predict import find_model, predict
+from geoseg.predict import predict
 from geoseg.progress import SilentProgress
 from geoseg.raster.mask import open_mask
 from geoseg.raster.mosaic import taper

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted(
-    path for folder in ("geoseg", "cli", "benchmarks") for path in (ROOT / folder).rglob("*.py")
-)
+SOURCES = sorted(path for folder in ("geoseg", "cli", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 
 
 @pytest.mark.parametrize(

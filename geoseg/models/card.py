@@ -130,6 +130,33 @@ class ModelCard:
             raise ModelError(f"model card is damaged: {' '.join(str(error).split())}") from error
 
 
+def find_model(model: Path | None, *, runs: Path = Path("runs")) -> Path:
+    """The model file that ``--model`` means.
+
+    Args:
+        model: a ``.safetensors`` file, a run folder, or ``None`` for the newest finished run under ``runs``.
+        runs: where runs are looked for.
+
+    Raises:
+        ModelError: there is no such file, the run is not finished, or no run is.
+    """
+    if model is None:
+        finished = sorted(runs.glob("*/model.safetensors"), key=lambda path: path.stat().st_mtime)
+        if not finished:
+            raise ModelError(f"no finished run under {runs}; train one with geoseg train or give --model")
+        return finished[-1]
+    if model.is_dir():
+        inside = model / "model.safetensors"
+        if inside.is_file():
+            return inside
+        if (model / "last.pt").is_file():
+            raise ModelError(f"run {model} is not finished; go on with geoseg train --resume {model}")
+        raise ModelError(f"{model} holds no model.safetensors; give a run folder or a .safetensors file")
+    if not model.exists():
+        raise ModelError(f"model {model} does not exist; give a run folder or a .safetensors file")
+    return model
+
+
 def read_card(path: Path) -> ModelCard:
     """The card of a model file; only its header is read.
 
