@@ -1,0 +1,7 @@
+"""``python -m geoseg_cli`` is ``geoseg``."""
+
+import sys
+
+from geoseg_cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,219 @@
+"""How loud to be, and how the report of a stage looks when it is done."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geoseg_cli import terminal
+from geoseg_cli.progress import TerminalProgress
+
+if TYPE_CHECKING:
+    from geoseg.demo import DemoReport
+    from geoseg.evaluate import EvaluateReport
+    from geoseg.predict import PredictReport
+    from geoseg.tile import TileReport
+    from geoseg.train import TrainReport
+    from geoseg.vectorize import VectorizeReport
+
+Columns = Mapping[str, Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """What the user wants to see.
+
+    Attributes:
+        quiet: nothing but warnings and errors.
+        verbose: how often ``-v`` was given.
+        json: one JSON object on stdout instead of tables.
+        debug: tracebacks.
+    """
+
+    quiet: bool = False
+    verbose: int = 0
+    json: bool = False
+    debug: bool = False
+
+    def progress(self) -> TerminalProgress:
+        """Where a stage tells what it is doing."""
+        return TerminalProgress(quiet=self.quiet or self.json)
+
+    def show(
+        self,
+        values: Mapping[str, Any],
+        *,
+        lines: Sequence[str],
+        table: Columns | None = None,
+        first: str = "class",
+        then: Sequence[str | Path] = (),
+    ) -> None:
+        """Print the report of a stage.
+
+        Args:
+            values: everything, for ``--json``.
+            lines: what was made, for people.
+            table: columns of the table above them, each a mapping from row name to value.
+            first: header of the row names.
+            then: the command to type next.
+        """
+        if self.json:
+            terminal.emit_json(values)
+            return
+        if self.quiet:
+            return
+        if table:
+            print_table(table, first=first)
+        for line in lines:
+            terminal.say(line)
+        if then:
+            terminal.say("next: " + command(*then))
+
+
+def print_table(columns: Columns, *, first: str = "class", stderr: bool = True) -> None:
+    """Print a table; columns that are ``None`` are left out, cells that are missing stay empty."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = {name: cells for name, cells in columns.items() if cells is not None}
+    rows = dict.fromkeys(row for cells in shown.values() for row in cells)
+    if not rows:
+        return
+    # Text, not markup: a class may be called [red].
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(Text(first), overflow="fold")
+    for name in shown:
+        table.add_column(Text(name), justify="right", overflow="fold")
+    for row in rows:
+        cells = [Text(number(values.get(row))) for values in shown.values()]
+        table.add_row(Text(terminal.one_line(str(row))), *cells)
+    terminal.console(stderr=stderr).print(table)
+
+
+def number(value: Any) -> str:
+    """A value for people: thousands apart, four digits, ``-`` for nothing."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "-"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return terminal.one_line(str(value))
+
+
+def shares(counts: Mapping[str, int]) -> dict[str, str]:
+    """Counts as percent of their sum."""
+    total = sum(counts.values())
+    return {name: f"{count / total:.1%}" if total else "-" for name, count in counts.items()}
+
+
+def command(*words: str | Path) -> str:
+    """A ``geoseg`` command that can be pasted into a shell."""
+    return "geoseg " + " ".join(shlex.quote(str(word)) for word in words)
+
+
+def show_tile(talk: Talk, done: TileReport) -> None:
+    """What ``tile`` made."""
+    by_split = {"chips": done.chips, **_transposed(done.class_pixels)}
+    rule = "whole scenes" if done.block_px is None else f"blocks of {done.block_px} px"
+    talk.show(
+        done.to_json(),
+        table=by_split,
+        first="split",
+        lines=[
+            f"wrote {sum(done.chips.values()):,} chips to {done.output} in {terminal.clock(done.seconds)}, "
+            f"split by {rule}"
+        ],
+        then=["train", "--tiles", done.output],
+    )
+
+
+def _transposed(values: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    inner = dict.fromkeys(name for row in values.values() for name in row)
+    return {f"{name} px": {outer: row.get(name, 0) for outer, row in values.items()} for name in inner}
+
+
+def show_train(talk: Talk, done: TrainReport) -> None:
+    """What ``train`` made."""
+    best = "the last epoch" if done.best_epoch is None else f"epoch {done.best_epoch} of {done.epochs}"
+    score = "" if done.best_miou is None else f", validation mIoU {done.best_miou:.4f}"
+    talk.show(
+        done.to_json(),
+        table={"validation IoU": done.best_iou} if done.best_iou else None,
+        lines=[f"wrote {done.model} ({best}{score}) in {terminal.clock(done.seconds)} on {done.device}"],
+        then=["predict", "scene.tif", "-o", "mask.tif", "--model", done.run],
+    )
+
+
+def show_predict(talk: Talk, done: PredictReport) -> None:
+    """What ``predict`` made."""
+    height, width = done.shape
+    nodata = f", {done.nodata_pixels:,} px nodata" if done.nodata_pixels else ""
+    talk.show(
+        done.to_json(),
+        table={"pixels": done.class_pixels, "share": shares(done.class_pixels)},
+        lines=[f"wrote {done.output} ({width} x {height} px{nodata}) in {terminal.clock(done.seconds)}"],
+        then=["vectorize", done.output, "-o", done.output.with_suffix(".gpkg")],
+    )
+
+
+def show_vectorize(talk: Talk, done: VectorizeReport) -> None:
+    """What ``vectorize`` made."""
+    talk.show(
+        done.to_json(),
+        table={"polygons": done.polygons, "area m2": done.area_m2},
+        lines=[
+            f"wrote {done.output} ({sum(done.polygons.values()):,} polygons, {done.vertices:,} vertices) "
+            f"in {terminal.clock(done.seconds)}"
+        ],
+    )
+
+
+def show_evaluate(talk: Talk, done: EvaluateReport) -> None:
+    """How good it is."""
+    lines = [
+        f"mIoU {number(done.miou)}, Boundary IoU {number(done.mean_boundary_iou)} "
+        f"({done.boundary_px} px), accuracy {number(done.accuracy)} over {done.pixels:,} px"
+    ]
+    if done.unpredicted_pixels:
+        lines.append(f"left out: {done.unpredicted_share:.2%} of the labelled land, which is not predicted")
+    talk.show(
+        done.to_json(),
+        table={
+            "IoU": done.iou,
+            "Boundary IoU": done.boundary_iou,
+            "precision": done.precision,
+            "recall": done.recall,
+            "F1": done.f1,
+        },
+        lines=lines,
+    )
+
+
+def show_demo(talk: Talk, done: DemoReport) -> None:
+    """What ``demo`` made, and what refinement brought."""
+    talk.show(
+        done.to_json(),
+        table={
+            "polygons": done.polygon_count,
+            "IoU": done.refined.iou,
+            "Boundary IoU": done.refined.boundary_iou,
+            "without refinement": done.coarse.boundary_iou,
+        },
+        lines=[
+            f"mIoU {number(done.refined.miou)} on land that training never saw "
+            f"({number(done.coarse.miou)} without refinement)",
+            f"look at {done.overlay}, or open {done.polygons} in QGIS",
+            f"wrote {done.output} in {terminal.clock(done.seconds)}",
+        ],
+        then=["info", done.model],
+    )

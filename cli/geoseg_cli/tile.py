@@ -1,0 +1,163 @@
+"""``geoseg tile``: scenes and labels to chips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from geoseg.outputs import check_output_folder
+from geoseg_cli import options, report
+from geoseg_cli.options import INPUT, OUTPUT, SPLIT, Overwrite, setting
+
+Split = Literal["blocks", "scene"]
+
+
+def tile(
+    context: typer.Context,
+    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="Rasters of the same bands.")],
+    labels: Annotated[
+        list[Path],
+        typer.Option(
+            "--labels",
+            "-l",
+            help="Polygons (GeoPackage, GeoJSON, Shapefile, FlatGeobuf, GeoParquet) or class ids (raster): "
+            "one file for all scenes, one for each (repeat -l), or a folder of files named like the scenes.",
+            rich_help_panel=INPUT,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the chips.", rich_help_panel=OUTPUT)
+    ],
+    overwrite: Overwrite = False,
+    class_column: Annotated[
+        str | None,
+        setting("TileConfig.class_column", "--class-column", help=options.CLASS_COLUMN, panel=INPUT),
+    ] = None,
+    class_name: Annotated[
+        str | None,
+        setting(
+            "TileConfig.class_name",
+            "--class-name",
+            help="Name of that one class, without --class-column.",
+            panel=INPUT,
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        options.Unlabelled | None,
+        setting("TileConfig.unlabelled", "--unlabelled", help=options.UNLABELLED, panel=INPUT),
+    ] = None,
+    bands: Annotated[
+        str | None,
+        setting(
+            "TileConfig.bands",
+            "--bands",
+            help="Bands to keep, in this order, such as 4,1,2; all but alpha when not given.",
+            panel=INPUT,
+        ),
+    ] = None,
+    nodata: Annotated[
+        float | None,
+        setting(
+            "TileConfig.nodata", "--nodata", help="Overrides the nodata value of the scenes.", panel=INPUT
+        ),
+    ] = None,
+    size_px: Annotated[
+        int | None,
+        setting(
+            "TileConfig.size_px", "--size", help="Side of a chip in pixels, a multiple of 32.", panel=OUTPUT
+        ),
+    ] = None,
+    overlap_px: Annotated[
+        int | None,
+        setting(
+            "TileConfig.overlap_px",
+            "--overlap",
+            help="Overlap of neighbouring chips in pixels.",
+            panel=OUTPUT,
+        ),
+    ] = None,
+    split: Annotated[
+        Split | None,
+        setting(
+            "TileConfig.split",
+            "--split",
+            help="What goes to train, val or test as a whole: blocks of land, or scenes.",
+            panel=SPLIT,
+        ),
+    ] = None,
+    split_column: Annotated[
+        str | None,
+        setting(
+            "TileConfig.split_column",
+            "--split-column",
+            help="Column of the labels that tells the split of the land of each polygon.",
+            panel=SPLIT,
+        ),
+    ] = None,
+    split_file: Annotated[
+        Path | None,
+        setting(
+            "TileConfig.split_file",
+            "--split-file",
+            help="CSV of two columns, scene,split, that tells the split of each scene.",
+            panel=SPLIT,
+        ),
+    ] = None,
+    val_share: Annotated[
+        float | None,
+        setting("TileConfig.val_share", "--val-share", help="Share of the land for validation.", panel=SPLIT),
+    ] = None,
+    test_share: Annotated[
+        float | None,
+        setting("TileConfig.test_share", "--test-share", help="Share of the land for the test.", panel=SPLIT),
+    ] = None,
+    block_px: Annotated[
+        int | None,
+        setting(
+            "TileConfig.block_px",
+            "--block",
+            help="Side of the blocks of land in pixels; chosen from the scenes when not given.",
+            panel=SPLIT,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, setting("TileConfig.seed", "--seed", help="Seed of the split.", panel=SPLIT)
+    ] = None,
+) -> None:
+    """Cut scenes and their labels into chips to train on.
+
+    Examples:
+      geoseg tile scenes/*.tif --labels fields.gpkg -o chips
+      geoseg tile scene.tif -l landcover.gpkg --class-column kind -o chips
+    """
+    for scene in scenes:
+        options.check_scene(scene)
+    for source in labels:
+        options.check_labels(source, folder=True)
+    check_output_folder(output, overwrite=overwrite, marker="chips.json")
+    config = options.config_of(
+        context,
+        "TileConfig",
+        size_px=size_px,
+        overlap_px=overlap_px,
+        bands=options.numbers(bands),
+        class_column=class_column,
+        class_name=class_name,
+        unlabelled=unlabelled,
+        split=split,
+        split_column=split_column,
+        split_file=split_file,
+        val_share=val_share,
+        test_share=test_share,
+        block_px=block_px,
+        seed=seed,
+        nodata=nodata,
+    )
+    talk: report.Talk = context.obj
+    with talk.progress() as progress:
+        from geoseg.tile import tile as run
+
+        done = run(scenes, labels, output, config, overwrite=overwrite, progress=progress)
+    report.show_tile(talk, done)
