@@ -1,0 +1,315 @@
+"""Scenes and labels to chips: cut, burn, split, count.
+
+Every scene is divided into blocks, and each block into overlapping chips that cover all of it and never
+leave it. Whole blocks go to train, val or test, so no pixel is in two splits; blocks of different scenes that
+show the same ground stay together. The report proves it from the chips that were written.
+
+Pixels are read once, a row of chips at a time, so memory does not grow with the scenes. The folder appears at
+its place when all is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg import __version__
+from geoseg.chips.by_column import column_areas, majority
+from geoseg.chips.cut import Block, Cut, Cutter
+from geoseg.chips.ground import Ground, all_outlines
+from geoseg.chips.sources import Source, open_sources, read_split_file, survey
+from geoseg.chips.split import Proof, assign, group_by_ground, prove
+from geoseg.chips.store import CHIPS_FILE, SCHEMA_VERSION, SPLITS, Chip, Split
+from geoseg.chips.write import write_chips_file, write_index
+from geoseg.classes import BandStats, ClassMap
+from geoseg.config import TileConfig
+from geoseg.errors import ConfigError, OutputError, SceneError
+from geoseg.outputs import check_output_folder, staged_folder
+from geoseg.progress import SILENT, Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileReport:
+    """What :func:`tile` did.
+
+    Attributes:
+        output: the chips folder.
+        scenes: scenes cut.
+        chips: chips written, by split.
+        dropped: windows left out because no pixel is valid, and because no valid pixel is labelled.
+        blocks: blocks with labelled pixels, by split; a block is the unit of the split.
+        class_pixels: labelled pixels by split and class name, each pixel counted once.
+        band_names: one a band.
+        mean: mean of each band over the valid pixels of the training blocks.
+        std: standard deviation of each band over the same pixels.
+        block_px: wanted side of the blocks; ``None`` when whole scenes are split.
+        shared_pixels: pixels that two splits have in common, measured on the chips.
+        least_distance_px: smallest gap between train and val or test chips in pixels, 0 when they touch;
+            ``None`` without such chips.
+        seconds: wall time.
+    """
+
+    output: Path
+    scenes: int
+    chips: dict[str, int]
+    dropped: dict[str, int]
+    blocks: dict[str, int]
+    class_pixels: dict[str, dict[str, int]]
+    band_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    block_px: int | None
+    shared_pixels: int
+    least_distance_px: float | None
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict."""
+        return asdict(self) | {"output": str(self.output)}
+
+
+def tile(
+    scenes: Sequence[Path],
+    labels: Sequence[Path],
+    output: Path,
+    config: TileConfig | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> TileReport:
+    """Cut scenes and labels into the chips folder ``output``.
+
+    Args:
+        scenes: rasters of one dtype and number of bands; any CRS each.
+        labels: one file for all scenes, as many as scenes in the same order, or a folder of files named like
+            the scenes.
+        output: the folder to make.
+        config: how to cut; the defaults when not given.
+        overwrite: replace an existing chips folder.
+        progress: told about every window.
+
+    Raises:
+        SceneError: a scene cannot be used, or does not go with the others.
+        LabelsError: labels cannot be used, or lie elsewhere on Earth.
+        ConfigError: the split file or column does not say what it should.
+        OutputError: the output exists or holds an input.
+        ReadError: a scene is damaged.
+        WriteError: the disk is full.
+    """
+    started = time.monotonic()
+    config = config or TileConfig()
+    check_output_folder(output, overwrite=overwrite, marker=CHIPS_FILE)
+    _check_inputs_outside(output, [*scenes, *labels])
+    sources = open_sources(scenes, labels, config, progress)
+    classes = survey(sources, config, progress)
+    with staged_folder(output) as folder:
+        cut = Cutter(sources, classes, config, progress).cut(folder)
+        ground = Ground([source.geobox for source in sources])
+        chips = _split(cut, sources, ground, config, progress)
+        scene_numbers, windows = cut.windows(sources)
+        proof = prove(ground, scene_numbers, windows, [chip.split for chip in chips])
+        _tell(chips, proof, progress)
+        outlines = all_outlines(ground, scene_numbers, windows)
+        write_index(folder, chips, outlines, ground.crs, classes.names)
+        stats = _statistics(cut, sources)
+        header = _header(cut, sources, classes, stats, proof, ground, config)
+        write_chips_file(folder, header, chips)
+    return _report(output, cut, chips, header, time.monotonic() - started)
+
+
+def _check_inputs_outside(output: Path, inputs: Sequence[Path]) -> None:
+    """Replacing the output must not delete an input."""
+    inside = output.resolve()
+    for path in inputs:
+        if inside in path.resolve().parents or path.resolve() == inside:
+            raise OutputError(f"input {path} lies inside output {output}; choose another output")
+    if any(sign in str(output.absolute()) for sign in ";?!"):
+        # pyogrio reads them as parts of a URL and would write chips.gpkg elsewhere.
+        raise OutputError(f"output {output} has one of ; ? ! in its path; choose another")
+
+
+def _split(
+    cut: Cut, sources: Sequence[Source], ground: Ground, config: TileConfig, progress: Progress
+) -> list[Chip]:
+    """Give every block to a split, and with it its chips."""
+    blocks = cut.labelled()
+    scenes = np.array([block.scene for block in blocks], np.intp)
+    windows = np.array([block.window for block in blocks], np.int64)
+    groups = group_by_ground(ground, scenes, windows)
+    for block, split in zip(blocks, _decide(blocks, groups, sources, config), strict=True):
+        block.split = split
+    _warn_of_missing(blocks, int(groups.max()) + 1, config, progress)
+    return [
+        Chip(
+            name=draft.name,
+            scene=sources[draft.scene].name,
+            window=draft.window,
+            own=draft.own,
+            split=cut.counted[draft.block].split,
+            valid_share=draft.valid_share,
+            class_pixels=draft.class_pixels,
+        )
+        for draft in cut.drafts
+    ]
+
+
+def _tell(chips: Sequence[Chip], proof: Proof, progress: Progress) -> None:
+    counts = ", ".join(f"{split} {sum(chip.split == split for chip in chips)}" for split in SPLITS)
+    distance = "none" if proof.least_distance_px is None else f"{proof.least_distance_px:g} px"
+    progress.note(
+        f"chips: {counts}; pixels shared between splits: {proof.shared_pixels}; "
+        f"least distance of train to the others: {distance}"
+    )
+
+
+def _decide(
+    blocks: Sequence[Block], groups: NDArray[np.intp], sources: Sequence[Source], config: TileConfig
+) -> list[Split]:
+    """Split of each block; blocks of a group get the same."""
+    if config.split_file is not None:
+        return _by_file(blocks, groups, sources, config.split_file)
+    if config.split_column is not None:
+        areas = np.zeros((len(blocks), len(SPLITS)))
+        for number in {block.scene for block in blocks}:
+            mine = [i for i, block in enumerate(blocks) if block.scene == number]
+            windows = np.array([blocks[i].window for i in mine], np.int64)
+            areas[mine] = column_areas(sources[number], windows, config.split_column)
+        numbers = majority(areas, groups)
+        return [SPLITS[numbers[group]] for group in groups]
+    pixels = np.zeros((int(groups.max()) + 1, len(blocks[0].class_pixels)), np.int64)
+    np.add.at(pixels, groups, np.array([block.class_pixels for block in blocks]))
+    splits = assign(pixels, val_share=config.val_share, test_share=config.test_share, seed=config.seed)
+    return [splits[group] for group in groups]
+
+
+def _by_file(
+    blocks: Sequence[Block], groups: NDArray[np.intp], sources: Sequence[Source], split_file: Path
+) -> list[Split]:
+    told = read_split_file(split_file, sources)
+    first: dict[int, int] = {}
+    for block, group in zip(blocks, groups.tolist(), strict=True):
+        other = first.setdefault(group, block.scene)
+        if told[other] != told[block.scene]:
+            raise ConfigError(
+                f"split file {split_file} puts {sources[other].path.name} into {told[other]} and "
+                f"{sources[block.scene].path.name} into {told[block.scene]}, but they overlap on the ground; "
+                "put them into the same split"
+            )
+    return [told[block.scene] for block in blocks]
+
+
+def _warn_of_missing(blocks: Sequence[Block], groups: int, config: TileConfig, progress: Progress) -> None:
+    present = {block.split for block in blocks}
+    told = config.split_file is not None or config.split_column is not None
+    shares: dict[Split, float] = {"train": 1.0, "val": config.val_share, "test": config.test_share}
+    for split in SPLITS:
+        if split in present or (shares[split] == 0.0 and not told):
+            continue
+        if told:
+            progress.warn(f"no {split} chips: the given split puts nothing there")
+        else:
+            unit = "scene" if config.split == "scene" else "block"
+            progress.warn(
+                f"no {split} chips: the labelled land makes only {groups} {unit}{'s' * (groups != 1)} apart; "
+                "give more scenes or labels, or cut smaller chips"
+            )
+
+
+def _statistics(cut: Cut, sources: Sequence[Source]) -> BandStats:
+    """Band statistics of the training blocks, or of all blocks should a band be empty in training."""
+    training = BandStats.empty(len(sources[0].band_names))
+    everywhere = training
+    for block in cut.counted.values():
+        everywhere = everywhere.merge(block.stats)
+        if block.split == "train" and block.class_pixels.any():
+            training = training.merge(block.stats)
+    empty = [name for name, n in zip(sources[0].band_names, everywhere.count, strict=True) if n == 0]
+    if empty:
+        raise SceneError(f"{empty[0]} has no valid value in any scene; leave it out with --bands")
+    return training if min(training.count) > 0 else everywhere
+
+
+def _header(
+    cut: Cut,
+    sources: Sequence[Source],
+    classes: ClassMap,
+    stats: BandStats,
+    proof: Proof,
+    ground: Ground,
+    config: TileConfig,
+) -> dict[str, Any]:
+    """All of ``chips.json`` but the chips. Nothing in it depends on when or where it was made."""
+    sizes = sorted(source.geobox.gsd_m for source in sources if source.geobox.gsd_m is not None)
+    rule: str = config.split
+    if config.split_file is not None or config.split_column is not None:
+        rule = "file" if config.split_file is not None else "column"
+    return {
+        "version": SCHEMA_VERSION,
+        "geoseg_version": __version__,
+        "classes": classes.to_json(),
+        "bands": list(sources[0].band_names),
+        "dtype": sources[0].dtype,
+        "stats": stats.to_json(),
+        "size_px": config.size_px,
+        "overlap_px": config.overlap_px,
+        "gsd_m": sizes[len(sizes) // 2] if sizes else None,
+        "crs": None if ground.mixed or ground.crs is None else ground.crs.to_wkt(),
+        "split": {
+            "rule": rule,
+            "seed": config.seed,
+            "val_share": config.val_share,
+            "test_share": config.test_share,
+            "block_px": cut.block_px,
+            "shared_pixels": proof.shared_pixels,
+            "least_distance_px": proof.least_distance_px,
+        },
+        "scenes": [_scene_entry(source) for source in sources],
+    }
+
+
+def _scene_entry(source: Source) -> dict[str, Any]:
+    box = source.geobox
+    return {
+        "name": source.name,
+        "file": source.path.name,
+        "labels": source.labels.name,
+        "width": box.width,
+        "height": box.height,
+        "crs": None if box.crs is None else box.crs.to_string(),
+        "transform": list(box.transform)[:6],
+        "gsd_m": box.gsd_m,
+    }
+
+
+def _report(
+    output: Path, cut: Cut, chips: Sequence[Chip], header: dict[str, Any], seconds: float
+) -> TileReport:
+    blocks, names = cut.labelled(), header["classes"]["names"]
+    class_pixels: dict[str, dict[str, int]] = {}
+    for split in SPLITS:
+        total = np.zeros(len(names), np.int64)
+        for block in blocks:
+            if block.split == split:
+                total += block.class_pixels
+        class_pixels[split] = dict(zip(names, total.tolist(), strict=True))
+    return TileReport(
+        output=output,
+        scenes=len(header["scenes"]),
+        chips={split: sum(chip.split == split for chip in chips) for split in SPLITS},
+        dropped={"without_valid": cut.without_valid, "without_labels": cut.without_labels},
+        blocks={split: sum(block.split == split for block in blocks) for split in SPLITS},
+        class_pixels=class_pixels,
+        band_names=tuple(header["bands"]),
+        mean=tuple(header["stats"]["mean"]),
+        std=tuple(header["stats"]["std"]),
+        block_px=header["split"]["block_px"],
+        shared_pixels=header["split"]["shared_pixels"],
+        least_distance_px=header["split"]["least_distance_px"],
+        seconds=seconds,
+    )
