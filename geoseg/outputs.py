@@ -75,6 +75,9 @@ def staged_file(path: Path) -> Iterator[Path]:
         staged = staging / path.name
         yield staged
         for made in staging.iterdir():
+            if made.is_file():
+                # Some writers make private files; an output should carry the user's own umask.
+                made.chmod(0o666 & ~_umask())
             _sync(made)
         for suffix in SIDECAR_SUFFIXES:
             stale = path.with_name(path.name + suffix)
@@ -105,14 +108,17 @@ def _staging_folder(path: Path) -> Iterator[Path]:
     # A hash, not the name itself: a 255-byte output name leaves no room for a prefix.
     digest = hashlib.sha256(path.name.encode()).hexdigest()[:8]
     staging = Path(tempfile.mkdtemp(prefix=f".geoseg-{digest}-", dir=path.absolute().parent))
-    # mkdtemp makes private folders; what is renamed out of one should carry the user's own umask.
-    umask = os.umask(0)
-    os.umask(umask)
-    staging.chmod(0o777 & ~umask)
+    staging.chmod(0o777 & ~_umask())
     try:
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _sync(path: Path) -> None:

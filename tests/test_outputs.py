@@ -58,9 +58,12 @@ def test_output_carries_the_umask(tmp_path: Path) -> None:
     try:
         with staged_folder(tmp_path / "chips") as staged:
             (staged / "a").write_text("a")
+        with staged_file(tmp_path / "model.safetensors") as staged:
+            staged.touch(mode=0o600)
     finally:
         os.umask(before)
     assert (tmp_path / "chips").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644
 
 
 def test_staged_folder_replaces_only_at_the_end(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,11 @@ def load_state(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{path} does not exist, so there is nothing to resume; train without --resume")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            # torch warns about pickles of other programs before it refuses them.
+            warnings.simplefilter("ignore", UserWarning)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
         raise ModelError(f"{path} is damaged or no training state; train without --resume") from error
     if not isinstance(state, dict) or state.pop("version", None) != STATE_VERSION:
         raise ModelError(f"{path} is no training state of this geoseg; train without --resume")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,19 @@ class EpochFigures:
     samples: int
     waited: float
 
+    def to_json(self) -> dict[str, float]:
+        """Keys of a line of the log."""
+        return {
+            "loss": self.loss,
+            "coarse": self.coarse,
+            "point": self.point,
+            "auxiliary": self.auxiliary,
+            "lr": self.learning_rate,
+            "seconds": round(self.seconds, 3),
+            "samples_per_s": round(self.samples / self.seconds, 3),
+            "wait_share": round(self.waited / self.seconds, 4),
+        }
+
 
 class Trainer:
     """Trains a :class:`PointRendDeepLab` and keeps the average of its weights.
@@ -95,8 +109,8 @@ class Trainer:
         self._autocast = autocast
         self._class_weights = None if class_weights is None else torch.tensor(class_weights, device=device)
         self._seed(epoch=0)
-        network = build_model(config.model, bands=bands, classes=classes)
-        self.network = network.to(device, memory_format=torch.channels_last)
+        network = build_model(config.model, bands=bands, classes=classes).to(device)
+        self.network: PointRendDeepLab = network.to(memory_format=torch.channels_last)
         self.average = average_of(self.network)
         self._optimizer = build_optimizer(self.network, config.train)
         self._scaler = torch.amp.GradScaler(device.type, enabled=autocast == torch.float16)
@@ -198,7 +212,7 @@ class Trainer:
                 class_weights=self._class_weights,
             )
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(parts.total).backward()
+        torch.autograd.backward(self._scaler.scale(parts.total))
         self._scaler.unscale_(self._optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._config.train.clip_norm)
         self._scaler.step(self._optimizer)
@@ -252,3 +266,15 @@ def build_optimizer(network: torch.nn.Module, config: TrainConfig) -> torch.opti
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=_SGD_MOMENTUM, fused=True)
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+@contextmanager
+def borrowed_torch(device: torch.device, threads: int | None = None) -> Iterator[None]:
+    """Leave torch's random state and number of CPU threads as they were; ``threads`` to use meanwhile."""
+    before = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.set_num_threads(threads or before)
+            yield
+    finally:
+        torch.set_num_threads(before)
