@@ -11,6 +11,8 @@ from geoseg.outputs import check_output_folder
 from geoseg_cli import options, report
 from geoseg_cli.options import OUTPUT, SPEED, Overwrite
 
+QUICK_PX = 512
+
 
 def demo(
     context: typer.Context,
@@ -28,6 +30,14 @@ def demo(
             rich_help_panel=SPEED,
         ),
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Small scenes and one epoch: shows that all of it runs, not how good it is.",
+            rich_help_panel=SPEED,
+        ),
+    ] = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
@@ -40,13 +50,15 @@ def demo(
     check_output_folder(output, overwrite=overwrite, marker="demo.json")
     talk: report.Talk = context.obj
     with talk.progress() as progress:
-        from geoseg.demo import EPOCHS
+        from geoseg.demo import EPOCHS, TRAIN_PX, UNSEEN_PX
         from geoseg.demo import demo as run
 
         done = run(
             output,
             seed=seed,
-            epochs=epochs or EPOCHS,
+            epochs=epochs or (1 if quick else EPOCHS),
+            train_px=QUICK_PX if quick else TRAIN_PX,
+            unseen_px=QUICK_PX if quick else UNSEEN_PX,
             device=device,
             threads=threads,
             overwrite=overwrite,

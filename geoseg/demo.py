@@ -1,0 +1,271 @@
+"""The whole pipeline on made-up farmland, offline and on two CPU cores: what a newcomer runs first.
+
+Two scenes are made from a seed. The first is tiled and trained on; the second, which training never saw, is
+predicted, vectorized and evaluated, once with point refinement and once without, by the same network. Every
+step is the public function behind the verb of the same name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geoseg.config import (
+    Config,
+    EvaluateConfig,
+    LossConfig,
+    ModelConfig,
+    PointConfig,
+    PredictConfig,
+    TileConfig,
+    TrainConfig,
+    VectorizeConfig,
+)
+from geoseg.evaluate import EvaluateReport, evaluate
+from geoseg.outputs import check_output_folder
+from geoseg.predict import predict
+from geoseg.progress import SILENT, Progress
+from geoseg.raster.gdal import read_vector
+from geoseg.raster.mask import open_mask
+from geoseg.sample.farmland import CLASS_COLUMN, write_farmland
+from geoseg.sample.overlay import draw_overlay
+from geoseg.tile import tile
+from geoseg.train import train
+from geoseg.vectorize import vectorize
+
+MARKER = "demo.json"
+"""File that marks a folder as a demo's: only such a one is overwritten. Holds the report in the end."""
+
+TRAIN_PX = 1536
+UNSEEN_PX = 1024
+EPOCHS = 6
+MIN_AREA = "12m2"
+
+_CHIP_PX = 256
+# Blocks of one and a half chips and much overlap: many different chips of one scene, and few epochs, as each
+# ends with a validation.
+_BLOCK_PX = 384
+_OVERLAP_PX = 208
+_VAL_SHARE = 0.07
+# In a given time, many steps on little teach more than few on much.
+_CROP_PX = 192
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoReport:
+    """What :func:`demo` did.
+
+    Attributes:
+        output: the folder that holds all files below.
+        labels: true polygons of the unseen scene.
+        scene: the unseen scene.
+        model: the trained model.
+        mask: its prediction, point-refined.
+        mask_coarse: its prediction without refinement: the coarse map upsampled bilinearly.
+        polygons: the polygons of ``mask``.
+        overlay: the picture to look at.
+        seed: what the scenes were made from.
+        polygon_count: polygons of each class.
+        refined: scores of ``mask`` against ``labels``.
+        coarse: scores of ``mask_coarse``.
+        stage_seconds: wall time of each stage.
+        seconds: wall time of all.
+    """
+
+    output: Path
+    labels: Path
+    scene: Path
+    model: Path
+    mask: Path
+    mask_coarse: Path
+    polygons: Path
+    overlay: Path
+    seed: int
+    polygon_count: dict[str, int]
+    refined: EvaluateReport
+    coarse: EvaluateReport
+    stage_seconds: dict[str, float]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values |= {name: str(value) for name, value in values.items() if isinstance(value, Path)}
+        return values | {"refined": self.refined.to_json(), "coarse": self.coarse.to_json()}
+
+
+def demo(
+    output: Path = Path("demo"),
+    *,
+    seed: int = 0,
+    epochs: int = EPOCHS,
+    train_px: int = TRAIN_PX,
+    unseen_px: int = UNSEEN_PX,
+    device: str = "auto",
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> DemoReport:
+    """Make scenes, tile, train, predict, vectorize, evaluate, and draw a picture of it.
+
+    An error or interruption leaves nothing at ``output``, or what was there before.
+
+    Args:
+        output: the folder to make.
+        seed: of the scenes; the unseen scene has the next one.
+        epochs: epochs to train.
+        train_px: side of the training scene in pixels of half a metre.
+        unseen_px: side of the unseen scene.
+        device: ``auto``, ``cpu`` or ``cuda[:N]``.
+        threads: CPU threads to train with; torch's own choice when not given.
+        overwrite: replace the folder of an earlier demo.
+        progress: told about every stage.
+
+    Raises:
+        OutputError: ``output`` exists.
+        GeosegError: a stage failed.
+    """
+    check_output_folder(output, overwrite=overwrite, marker=MARKER)
+    with _new_folder(output):
+        report = _Demo(output, seed, device, progress).run(epochs, train_px, unseen_px, threads)
+        (output / MARKER).write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def demo_config(epochs: int = EPOCHS) -> Config:
+    """What the demo trains: the default network, with finer and coarser features for a slimmer point head."""
+    return Config(
+        model=ModelConfig(fine_stages=("stride2", "stride4", "stride8"), head_width=128),
+        points=PointConfig(per_pixel=1 / 64),
+        loss=LossConfig(class_weights="inverse_sqrt"),
+        train=TrainConfig(
+            epochs=epochs, batch_size=4, crop_px=_CROP_PX, learning_rate=3e-3, precision="fp32"
+        ),
+    )
+
+
+@dataclass
+class _Demo:
+    """One run of the demo: where it writes and how long its stages took."""
+
+    folder: Path
+    seed: int
+    device: str
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, epochs: int, train_px: int, unseen_px: int, threads: int | None) -> DemoReport:
+        started = time.monotonic()
+        seen, seen_labels = self._make("train", self.seed, train_px)
+        scene, labels = self._make("unseen", self.seed + 1, unseen_px)
+        chips, run = self.folder / "chips", self.folder / "run"
+        with self._stage("tile", "cut the scene and its labels into chips"):
+            cut = TileConfig(
+                size_px=_CHIP_PX,
+                overlap_px=_OVERLAP_PX,
+                block_px=_BLOCK_PX,
+                class_column=CLASS_COLUMN,
+                val_share=_VAL_SHARE,
+                test_share=0.0,
+            )
+            tile([seen], [seen_labels], chips, cut, progress=self.progress)
+        with self._stage("train", "train DeepLabV3 + PointRend from random weights"):
+            model = train(
+                chips,
+                run=run,
+                config=demo_config(epochs),
+                device=self.device,
+                threads=threads,
+                progress=self.progress,
+            ).model
+        mask = self._predict("predict", scene, model, refine=True)
+        mask_coarse = self._predict("predict_coarse", scene, model, refine=False)
+        polygons = self.folder / "parcels.gpkg"
+        with self._stage("vectorize", "turn the mask into polygons"):
+            config = VectorizeConfig(min_area=MIN_AREA)
+            vectors = vectorize(mask, polygons, config, progress=self.progress)
+        with self._stage("evaluate", "compare both masks with the true polygons"):
+            compare = EvaluateConfig(class_column=CLASS_COLUMN)
+            refined = evaluate(mask, labels, compare, progress=self.progress)
+            coarse = evaluate(mask_coarse, labels, compare, progress=self.progress)
+        overlay = self.folder / "overlay.png"
+        with self._stage("draw", "draw the picture"):
+            _draw(overlay, scene, polygons, mask_coarse, mask)
+        return DemoReport(
+            output=self.folder,
+            labels=labels,
+            scene=scene,
+            model=model,
+            mask=mask,
+            mask_coarse=mask_coarse,
+            polygons=polygons,
+            overlay=overlay,
+            seed=self.seed,
+            polygon_count=vectors.polygons,
+            refined=refined,
+            coarse=coarse,
+            stage_seconds=dict(self.seconds),
+            seconds=time.monotonic() - started,
+        )
+
+    def _make(self, name: str, seed: int, size_px: int) -> tuple[Path, Path]:
+        scene, labels = self.folder / f"scene_{name}.tif", self.folder / f"labels_{name}.gpkg"
+        with self._stage("scenes", f"make a scene of farmland: {scene.name}"):
+            write_farmland(scene, labels, seed=seed, size_px=size_px)
+        return scene, labels
+
+    def _predict(self, stage: str, scene: Path, model: Path, *, refine: bool) -> Path:
+        mask = self.folder / ("mask.tif" if refine else "mask_coarse.tif")
+        with self._stage(stage, f"predict the unseen scene {'with' if refine else 'without'} refinement"):
+            # Chips of twice the training size: fewer edges, and less to do twice.
+            config = PredictConfig(
+                refine=refine, precision="fp32", size_px=2 * _CHIP_PX, overlap_px=_CHIP_PX // 2
+            )
+            predict(scene, mask, model=model, config=config, device=self.device, progress=self.progress)
+        return mask
+
+    @contextlib.contextmanager
+    def _stage(self, name: str, what: str) -> Iterator[None]:
+        self.progress.note(f"{name}: {what}")
+        started = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def _draw(overlay: Path, scene: Path, polygons: Path, mask_coarse: Path, mask: Path) -> None:
+    with open_mask(mask) as source:
+        classes = source.classes
+    if classes is None:
+        raise ValueError("predict writes masks with classes")
+    draw_overlay(
+        overlay, scene=scene, polygons=read_vector(polygons), classes=classes, masks=[mask_coarse, mask]
+    )
+
+
+@contextlib.contextmanager
+def _new_folder(path: Path) -> Iterator[None]:
+    """Make ``path`` anew; when the block fails, remove it and put back what was there.
+
+    Not made beside its place as other outputs are, because the stages name the files they write.
+    """
+    with tempfile.TemporaryDirectory(prefix=".geoseg-", dir=path.absolute().parent) as aside:
+        before = Path(aside) / "before"
+        if path.exists():
+            path.rename(before)
+        try:
+            path.mkdir()
+            # If even the clean-up is killed, the folder can be overwritten.
+            (path / MARKER).write_text("{}\n", encoding="utf-8")
+            yield
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            if before.exists():
+                before.rename(path)
+            raise

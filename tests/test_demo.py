@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rasterio.windows import Window
+
+from geoseg.classes import IGNORE
+from geoseg.demo import MARKER, demo, demo_config
+from geoseg.errors import ConfigError, OutputError
+from geoseg.raster.gdal import read_vector
+from geoseg.raster.mask import open_mask
+from geoseg.raster.scene import Scene
+from geoseg.sample.farmland import CLASSES
+
+TINY = {"epochs": 1, "train_px": 384, "unseen_px": 320, "device": "cpu"}
+
+
+def test_existing_folder_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        demo(tmp_path / "demo")
+    with pytest.raises(OutputError, match=f"no {MARKER}"):
+        demo(tmp_path / "demo", overwrite=True)
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["thesis.txt"]
+
+
+def test_a_failed_demo_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cuda:99"):
+        demo(tmp_path / "demo", **(TINY | {"device": "cuda:99"}))  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_demo_puts_the_earlier_one_back(tmp_path: Path) -> None:
+    earlier = tmp_path / "demo"
+    earlier.mkdir()
+    (earlier / MARKER).write_text("{}")
+    (earlier / "mask.tif").write_text("old")
+    with pytest.raises(ConfigError, match="cuda:99"):
+        demo(earlier, overwrite=True, **(TINY | {"device": "cuda:99"}))  # type: ignore[arg-type]
+    assert (earlier / "mask.tif").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_epochs_are_passed_on() -> None:
+    assert demo_config(epochs=7).train.epochs == 7
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_from_nothing(tmp_path: Path) -> None:
+    report = demo(tmp_path / "demo", seed=1, **TINY)  # type: ignore[arg-type]
+
+    assert sorted(path.name for path in report.output.iterdir() if path.suffix != ".xml") == [
+        "chips", "demo.json", "labels_train.gpkg", "labels_unseen.gpkg", "mask.tif", "mask_coarse.tif",
+        "overlay.png", "parcels.gpkg", "run", "scene_train.tif", "scene_unseen.tif",
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+    assert json.loads((report.output / MARKER).read_text()) == json.loads(json.dumps(report.to_json()))
+
+    with Scene.open(report.scene) as scene, open_mask(report.mask) as mask:
+        assert mask.geobox.same_grid(scene.geobox)
+        assert mask.classes is not None
+        assert mask.classes.names == ("background", *sorted(CLASSES))
+        window = Window(0, 0, scene.geobox.width, scene.geobox.height)
+        _, valid = scene.read(window)
+        assert ((mask.read(window) == IGNORE) == ~valid).all()
+    polygons = read_vector(report.polygons)
+    assert len(polygons) == sum(report.polygon_count.values())
+    assert set(polygons["class_name"]) <= set(CLASSES)
+
+    for scores in (report.refined, report.coarse):
+        assert 0.0 < scores.miou < 1.0
+        assert scores.truth == report.labels
+    assert report.overlay.read_bytes().startswith(b"\x89PNG")
+    assert not report.overlay.with_name("overlay.png.aux.xml").exists()
+    assert report.seconds >= sum(report.stage_seconds.values()) > 0.0
+    assert set(report.stage_seconds) == {
+        "scenes", "tile", "train", "predict", "predict_coarse", "vectorize", "evaluate", "draw",
+    }  # fmt: skip
+
+    with pytest.raises(OutputError, match="exists"):
+        demo(tmp_path / "demo", **TINY)  # type: ignore[arg-type]
