@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.config import (
+    AugmentConfig,
     Config,
     EvaluateConfig,
     LossConfig,
@@ -45,7 +46,7 @@ MARKER = "demo.json"
 
 TRAIN_PX = 1536
 UNSEEN_PX = 1024
-EPOCHS = 6
+EPOCHS = 7
 MIN_AREA = "12m2"
 
 _CHIP_PX = 256
@@ -56,6 +57,9 @@ _OVERLAP_PX = 208
 _VAL_SHARE = 0.07
 # In a given time, many steps on little teach more than few on much.
 _CROP_PX = 192
+# Of background, field, house, trees: pixel shares to the power of -1/4. Houses are 2 % of the land; weights
+# as large as the square root gives make the network see them everywhere.
+_CLASS_WEIGHTS = (0.85, 0.65, 1.55, 0.95)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +148,16 @@ def demo_config(epochs: int = EPOCHS) -> Config:
     return Config(
         model=ModelConfig(fine_stages=("stride2", "stride4", "stride8"), head_width=128),
         points=PointConfig(per_pixel=1 / 64),
-        loss=LossConfig(class_weights="inverse_sqrt"),
+        loss=LossConfig(class_weights=_CLASS_WEIGHTS),
+        # One sun shines on both scenes: where chips are not turned, shadows always fall to the same side.
+        augment=AugmentConfig(flips=False, gain=0.05, offset=0.05),
         train=TrainConfig(
-            epochs=epochs, batch_size=4, crop_px=_CROP_PX, learning_rate=3e-3, precision="fp32"
+            epochs=epochs,
+            batch_size=4,
+            crop_px=_CROP_PX,
+            learning_rate=3e-3,
+            ema_decay=0.95,
+            precision="fp32",
         ),
     )
 

@@ -7,7 +7,6 @@ written as soon as no later chip can change them, so memory grows with the width
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -57,7 +56,7 @@ class PredictReport:
         chips: chips that went through the network.
         skipped: chips left out because none of their pixels is valid.
         seconds: wall time.
-        peak_mb: peak resident memory of the process in MB (10^6 bytes).
+        peak_mb: peak resident memory of the process in MB (10^6 bytes); ``None`` where it is not known.
         device: where the network ran, and at which precision.
     """
 
@@ -70,7 +69,7 @@ class PredictReport:
     chips: int
     skipped: int
     seconds: float
-    peak_mb: float
+    peak_mb: float | None
     device: str
 
     def to_json(self) -> dict[str, Any]:
@@ -335,6 +334,10 @@ class _ValidRows:
         return masked
 
 
-def _peak_mb() -> float:
+def _peak_mb() -> float | None:
+    if sys.platform == "win32":
+        return None  # has no such figure in the standard library
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

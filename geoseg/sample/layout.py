@@ -247,7 +247,7 @@ def _parcel(rng: np.random.Generator, polygon: Polygon, crop: str) -> Parcel:
     """A field, rows along its longer side, with headlands where the tractor turns."""
     style = CROPS[crop]
     _, _, angle, _ = main_axis(polygon)
-    red, green, blue = rng.normal(1.0, 0.05) * rng.normal(1.0, 0.02, 3)
+    red, green, blue = rng.normal(1.0, 0.035) * rng.normal(1.0, 0.015, 3)
     x, y = rng.uniform(0.0, 1e4, 2)
     whole = Patch(polygon=polygon, style=style, angle=angle, tint=(red, green, blue), shift_m=(x, y))
     patches = [whole]
