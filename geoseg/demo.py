@@ -46,7 +46,7 @@ MARKER = "demo.json"
 
 TRAIN_PX = 1536
 UNSEEN_PX = 1024
-EPOCHS = 7
+EPOCHS = 6
 MIN_AREA = "12m2"
 
 _CHIP_PX = 256
