@@ -12,11 +12,12 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from geoseg.chips.store import ChipStore
 from geoseg.config import (
     AugmentConfig,
     Config,
@@ -57,9 +58,9 @@ _OVERLAP_PX = 208
 _VAL_SHARE = 0.07
 # In a given time, many steps on little teach more than few on much.
 _CROP_PX = 192
-# Of background, field, house, trees: pixel shares to the power of -1/4. Houses are 2 % of the land; weights
-# as large as the square root gives make the network see them everywhere.
-_CLASS_WEIGHTS = (0.85, 0.65, 1.55, 0.95)
+# Pixel shares to the power of -1/4. Houses are 2 % of the land; weights as large as the square root gives
+# make the network see them everywhere.
+_CLASS_WEIGHTS = {"background": 0.85, "field": 0.65, "house": 1.55, "trees": 0.95}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +144,12 @@ def demo(
     return report
 
 
-def demo_config(epochs: int = EPOCHS) -> Config:
+def demo_config(classes: Sequence[str], epochs: int = EPOCHS) -> Config:
     """What the demo trains: the default network, with finer and coarser features for a slimmer point head."""
     return Config(
         model=ModelConfig(fine_stages=("stride2", "stride4", "stride8"), head_width=128),
         points=PointConfig(per_pixel=1 / 64),
-        loss=LossConfig(class_weights=_CLASS_WEIGHTS),
+        loss=LossConfig(class_weights=tuple(_CLASS_WEIGHTS[name] for name in classes)),
         # One sun shines on both scenes: where chips are not turned, shadows always fall to the same side.
         augment=AugmentConfig(flips=False, gain=0.05, offset=0.05),
         train=TrainConfig(
@@ -191,7 +192,7 @@ class _Demo:
             model = train(
                 chips,
                 run=run,
-                config=demo_config(epochs),
+                config=demo_config(ChipStore.open(chips).classes.names, epochs),
                 device=self.device,
                 threads=threads,
                 progress=self.progress,

@@ -45,7 +45,9 @@ def test_a_failed_demo_puts_the_earlier_one_back(tmp_path: Path) -> None:
 
 
 def test_epochs_are_passed_on() -> None:
-    assert demo_config(epochs=7).train.epochs == 7
+    config = demo_config(("background", "field", "trees"), epochs=7)
+    assert config.train.epochs == 7
+    assert config.loss.class_weights == (0.85, 0.65, 0.95)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from geoseg.outputs import check_output_folder
 from geoseg_cli import options, report
 from geoseg_cli.options import OUTPUT, SPEED, Overwrite
 
-QUICK_PX = 512
+QUICK_TRAIN_PX, QUICK_UNSEEN_PX = 1024, 512
 
 
 def demo(
@@ -57,8 +57,8 @@ def demo(
             output,
             seed=seed,
             epochs=epochs or (1 if quick else EPOCHS),
-            train_px=QUICK_PX if quick else TRAIN_PX,
-            unseen_px=QUICK_PX if quick else UNSEEN_PX,
+            train_px=QUICK_TRAIN_PX if quick else TRAIN_PX,
+            unseen_px=QUICK_UNSEEN_PX if quick else UNSEEN_PX,
             device=device,
             threads=threads,
             overwrite=overwrite,
