@@ -222,7 +222,10 @@ def test_debug_shows_the_traceback_and_the_line_stays_last(
 
 
 SLOW_PREDICT = """
-import sys, time
+import signal, sys, time
+# A runner that works in the background hands its children SIGINT and SIGHUP ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 import geoseg.predict
 from geoseg.outputs import staged_file
 from geoseg_cli.main import main
