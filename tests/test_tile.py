@@ -566,7 +566,7 @@ def test_label_notes_are_told_once(tmp_path: Path) -> None:
     heard = Heard()
     tile([scene], [write_labels(tmp_path / "l.gpkg", [bow])], tmp_path / "c", SMALL, progress=heard)
     assert [text for text in heard.warnings if "repaired" in text] == [
-        "1 polygons of l.gpkg cross themselves: repaired"
+        "polygons of l.gpkg that cross themselves, repaired: 1"
     ]
 
 

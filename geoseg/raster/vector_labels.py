@@ -52,9 +52,10 @@ class VectorLabels:
         if not len(geometries):
             raise LabelsError(f"labels {path} has no polygons; draw some, or buffer lines and points first")
         if len(geometries) < len(frame):
-            self._note(f"{len(frame) - len(geometries)} geometries of {path.name} are no polygons: left out")
+            left_out = len(frame) - len(geometries)
+            self._note(f"geometries of {path.name} that are no polygons, left out: {left_out}")
         if self.repaired:
-            self._note(f"{self.repaired} polygons of {path.name} cross themselves: repaired")
+            self._note(f"polygons of {path.name} that cross themselves, repaired: {self.repaired}")
         # Burned in this order, so that a smaller or later polygon overwrites; the same for every scene's CRS.
         order = np.argsort(-shapely.area(geometries), kind="stable")
         self._geometries = geometries[order]

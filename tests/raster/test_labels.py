@@ -256,7 +256,7 @@ def test_polygons_that_cross_themselves_are_repaired(tmp_path: Path) -> None:
     path = scenes.write_labels(tmp_path / "l.gpkg", [bow])
     labels = open_labels(path)
     assert labels.repaired == 1
-    assert labels.notes == ("1 polygons of l.gpkg cross themselves: repaired",)
+    assert labels.notes == ("polygons of l.gpkg that cross themselves, repaired: 1",)
     assert labels.burn(grid()).sum() == pytest.approx(32, abs=8)
 
 
@@ -265,7 +265,7 @@ def test_what_is_no_polygon_is_left_out(tmp_path: Path) -> None:
     odd = [shapely.Point(0, 0), shapely.LineString([(0, 0), (1, 1)]), shapely.Polygon(), None, box]
     labels = open_labels(scenes.write_labels(tmp_path / "l.geojson", odd))
     assert labels.burn(grid()).sum() == 16
-    assert labels.notes == ("4 geometries of l.geojson are no polygons: left out",)
+    assert labels.notes == ("geometries of l.geojson that are no polygons, left out: 4",)
 
 
 @pytest.mark.parametrize("geometries", [[], [shapely.Point(0, 0)], [None], [shapely.Polygon()]])
