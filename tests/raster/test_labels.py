@@ -45,7 +45,7 @@ def blobs(geobox: GeoBox, seed: int, count: int = 6) -> list[shapely.Polygon]:
         centre = rng.uniform((-3, -3), (geobox.width + 3, geobox.height + 3))
         ring = centre + np.column_stack([np.cos(angles), np.sin(angles)]) * radii[:, None]
         polygon = shapely.Polygon(ring)
-        if rng.random() < 0.5:
+        if polygon.is_valid and rng.random() < 0.5:
             polygon = polygon.difference(shapely.Point(centre).buffer(1.5, quad_segs=2))
         polygons.append(shapely.transform(polygon, lambda xy: np.array([geobox.transform @ p for p in xy])))
     return [p for p in polygons if p.is_valid and p.geom_type == "Polygon"]
