@@ -150,8 +150,8 @@ class PredictConfig(_Section):
     """Point refinement; without it the coarse map is upsampled bilinearly."""
     margin: Share = 0.95
     """Pixels whose two best class probabilities lie further apart are sure and not refined."""
-    points_per_pixel: Positive = 1 / 32
-    """Most pixels refined in one step, as a share of the chip."""
+    points_per_pixel: Annotated[float, Field(gt=0.0, le=1.0)] = 1 / 4
+    """Most pixels refined in one step, as a share of those in each 32 x 32 px of ground."""
     bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     nodata: float | None = None
 

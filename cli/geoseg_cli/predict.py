@@ -58,7 +58,7 @@ def predict(
         setting(
             "PredictConfig.points_per_pixel",
             "--points-per-pixel",
-            help="Most pixels refined in one step, as a share of the chip.",
+            help="Most pixels refined in one step, as a share of each 32 x 32 px area.",
             panel=MODEL,
         ),
     ] = None,

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from geoseg.errors import ConfigError
 from geoseg.models.deeplab import PointRendDeepLab
-from geoseg.models.pointrend import subdivide, upsample
+from geoseg.models.pointrend import FineRows, area_cap, subdivide, upsample
 
 DEFAULT_MARGIN = 0.95
-DEFAULT_POINTS_PER_PIXEL = 1 / 32
+DEFAULT_POINTS_PER_PIXEL = 1 / 4
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16")
@@ -36,7 +36,8 @@ def predict_logits(
         images: (N, B, H, W) float32 normalised, any H and W.
         refine: decide unsure pixels by the point head; otherwise the coarse map is upsampled bilinearly.
         margin: pixels whose two best class probabilities lie this far apart are sure; ``None``: none is.
-        points_per_pixel: most pixels decided in one step, as a share of the chip's.
+        points_per_pixel: most pixels decided in one step, as a share of those in each area
+            (:data:`geoseg.models.pointrend.AREA_PX`).
 
     Returns:
         (N, K, H, W) float32.
@@ -51,23 +52,27 @@ def predict_logits(
     height, width = images.shape[2:]
     output = model(images)
     if refine:
-        count = max(1, round(height * width * points_per_pixel))
+        padded = [side * model.stride for side in output.logits.shape[2:]]
+        valid = None
+        if padded != [height, width]:
+            valid = torch.zeros(padded, dtype=torch.bool, device=images.device)
+            valid[:height, :width] = True
         refined = [
             subdivide(
                 output.logits[chip],
-                [feature_map[chip] for feature_map in output.features],
+                [FineRows.of(feature_map[chip]) for feature_map in output.features],
                 model.point_head,
                 steps=model.steps,
-                count=count,
+                cap=area_cap(points_per_pixel),
                 margin=margin,
-                shape=(height, width),
+                inner=(0, 0, height, width),
+                valid=valid,
             )
             for chip in range(len(images))
         ]
-        full = torch.stack(refined)
-    else:
-        rows, columns = output.logits.shape[2:]
-        full = upsample(output.logits.float(), (rows * model.stride, columns * model.stride))
+        return torch.stack(refined)
+    rows, columns = output.logits.shape[2:]
+    full = upsample(output.logits.float(), (rows * model.stride, columns * model.stride))
     return full[:, :, :height, :width]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +79,28 @@ def gather_bilinear(rows: Tensor, shape: tuple[int, int], points: Tensor) -> Ten
         dim=1,
     )
     return F.embedding_bag(taps, rows, mode="sum", per_sample_weights=weights.to(rows.dtype))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineRows:
+    """One feature map, kept the way points are read from it.
+
+    Attributes:
+        rows: (h*w, C), the map's pixels row by row.
+        shape: h, w.
+    """
+
+    rows: Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, feature_map: Tensor) -> FineRows:
+        """Of a map (C, h, w); no copy when it is laid out channels-last."""
+        return cls(rows=as_rows(feature_map), shape=(feature_map.shape[1], feature_map.shape[2]))
+
+    def at(self, points: Tensor) -> Tensor:
+        """(P, C) at ``points`` (P, 2); see :func:`gather_bilinear`."""
+        return gather_bilinear(self.rows, self.shape, points)
 
 
 def as_rows(feature_map: Tensor) -> Tensor:
@@ -227,33 +250,77 @@ def pixel_centres(indices: Tensor, shape: tuple[int, int]) -> Tensor:
     return torch.stack([x, y], dim=1).float()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cap:
+    """Most points decided in one step, per area: a busy corner takes nothing from a calm one.
+
+    Attributes:
+        points: at most this many in each area, in each step: the N of the paper, for an area.
+        area_px: side of an area in full-size pixels, counted from the map's top left corner; the
+            whole map is one area when not given.
+    """
+
+    points: int
+    area_px: int | None = None
+
+
+AREA_PX = 32
+"""Side of the areas the cap binds in at prediction: two cells of a stride-16 map."""
+
+
+def area_cap(points_per_pixel: float) -> Cap:
+    """At most this share of each area of :data:`AREA_PX` squared pixels in one step, but one at least."""
+    return Cap(points=max(1, round(AREA_PX**2 * points_per_pixel)), area_px=AREA_PX)
+
+
 def most_uncertain(
-    logits: Tensor, count: int, *, margin: float | None, inside: tuple[int, int] | None = None
+    logits: Tensor,
+    count: int,
+    *,
+    margin: float | None,
+    allowed: Tensor | None = None,
+    area: int | None = None,
+    origin: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """The pixels of one map worth refining: unsure ones, the most uncertain first, at most ``count``.
+    """The pixels of one map worth refining: unsure ones, the most uncertain first, at most ``count`` an area.
 
     Args:
         logits: (K, h, w) float32.
-        count: most pixels chosen.
+        count: most pixels chosen in one area.
         margin: pixels whose two best class probabilities differ by this or more are sure; ``None``: none is.
-        inside: rows and columns to choose from, counted from the top left; the whole map when not given.
+        allowed: (h, w) bool, where to choose from; everywhere when not given.
+        area: side of an area in pixels of this map; all of it is one when not given.
+        origin: row and column of the map's first pixel, counted from a corner of an area.
 
     Returns:
         Flat indices (P,) int64 into the h*w pixels, ascending. Among equally uncertain pixels the first in
         row-major order are chosen, so the choice never depends on how a sort breaks ties.
     """
     width = logits.shape[2]
-    rows, columns = inside or logits.shape[1:]
-    unsure = uncertainty(logits[None, :, :rows, :columns])[0]
+    unsure = uncertainty(logits[None])[0]
     if margin is None:
-        found = torch.ones_like(unsure, dtype=torch.bool).nonzero()
+        candidates = torch.ones_like(unsure, dtype=torch.bool)
     else:
         # Cheap bound first, exact softmax only for the few pixels that pass it.
-        found = (unsure > -_surest_gap(margin, logits.shape[0])).nonzero()
-        at_found = logits[:, found[:, 0], found[:, 1]]
-        found = found[probability_margin(at_found[None])[0] < margin]
-    row, column = found.unbind(1)
-    return _largest(unsure[row, column], row * width + column, count)
+        candidates = unsure > -_surest_gap(margin, logits.shape[0])
+    if allowed is not None:
+        candidates &= allowed
+    found = candidates.flatten().nonzero()[:, 0]
+    if margin is not None:
+        found = found[probability_margin(logits.flatten(1)[None, :, found])[0] < margin]
+    values = unsure.flatten()[found]
+    if area is None or len(found) <= count:
+        return _largest(values, found, count)
+    row, column = found.div(width, rounding_mode="floor") + origin[0], found % width + origin[1]
+    across = (width + origin[1]) // area + 1
+    member = row.div(area, rounding_mode="floor") * across + column.div(area, rounding_mode="floor")
+    full = (member.bincount() > count).nonzero()[:, 0]
+    keep = torch.ones_like(found, dtype=torch.bool)
+    for number in full.tolist():
+        inside = (member == number).nonzero()[:, 0]
+        keep[inside] = False
+        keep[_largest(values[inside], inside, count)] = True
+    return found[keep]
 
 
 def _surest_gap(margin: float, classes: int) -> float:
@@ -280,55 +347,108 @@ def _largest(values: Tensor, indices: Tensor, count: int) -> Tensor:
     return indices[keep]
 
 
+Inner = tuple[int, int, int, int]
+"""A part of a map: (top, left, bottom, right) in pixels."""
+
 PointDecider = Callable[[Tensor, Tensor], Tensor]
 """What :func:`subdivide` asks at points: fine (P, C), coarse (P, K) to logits (P, K): a PointHead."""
 
 
 def subdivide(
     coarse: Tensor,
-    fine: Sequence[Tensor],
+    fine: Sequence[FineRows],
     head: PointDecider,
     *,
     steps: int,
-    count: int,
+    cap: Cap,
     margin: float | None,
-    shape: tuple[int, int] | None = None,
+    inner: Inner | None = None,
+    valid: Tensor | None = None,
 ) -> Tensor:
     """Refine one coarse map: double it ``steps`` times, and each time decide the unsure pixels anew.
 
-    The coarse logits the head sees always come from the map the network made, as in training, never from the
-    map being refined. A map without unsure pixels is only upsampled.
+    The coarse logits the head sees always come from the map that was given, as in training, never from the
+    map being refined. A map without unsure pixels is only upsampled. With ``inner``, each step works on that
+    part and the two pixels around it that the next step's interpolation reads.
 
     Args:
         coarse: (K, h, w) logits.
-        fine: feature maps (C, h', w') of any stride that cover the same ground.
+        fine: feature maps of any stride that cover the same ground.
         head: decides points.
         steps: doublings; log2 of the stride of ``coarse`` gives full size.
-        count: most pixels decided in one step.
+        cap: most pixels decided in one step.
         margin: see :func:`most_uncertain`.
-        shape: H, W of the image inside of the full-size map; pixels beyond it (padding) are never decided.
+        inner: (top, left, bottom, right) of the part wanted, in full-size pixels; all when not given.
+        valid: (h * 2**steps, w * 2**steps) bool, pixels worth deciding; all when not given.
 
     Returns:
-        (K, h * 2**steps, w * 2**steps) float32.
+        (K, bottom - top, right - left) float32.
     """
     coarse = coarse.float()
-    coarse_rows, coarse_shape = as_rows(coarse), (coarse.shape[1], coarse.shape[2])
-    fine_rows: list[Tensor] = []
-    refined = coarse
+    coarse_rows = FineRows.of(coarse)
+    full = (coarse.shape[1] << steps, coarse.shape[2] << steps)
+    inner = inner or (0, 0, *full)
+    at = _level_part(inner, (coarse.shape[1], coarse.shape[2]), steps, _HALO)
+    refined = coarse[:, at[0] : at[2], at[1] : at[3]]
     for step in range(1, steps + 1):
+        left = steps - step
         size = (coarse.shape[1] << step, coarse.shape[2] << step)
-        refined = upsample(refined[None], size)[0]
-        scale = 1 << (steps - step)
-        inside = None if shape is None else (-(-shape[0] // scale), -(-shape[1] // scale))
-        chosen = most_uncertain(refined, count, margin=margin, inside=inside)
+        wanted = _level_part(inner, size, left, _HALO if left else 0)
+        refined = _doubled_part(refined, at, wanted)
+        at = wanted
+        allowed = None if valid is None else _any_within(valid, at, 1 << left)
+        chosen = most_uncertain(
+            refined,
+            cap.points,
+            margin=margin,
+            allowed=allowed,
+            area=None if cap.area_px is None else max(1, cap.area_px >> left),
+            origin=(at[0], at[1]),
+        )
         if not len(chosen):
             continue
-        fine_rows = fine_rows or [as_rows(feature_map) for feature_map in fine]
-        points = pixel_centres(chosen, size)
-        seen = [
-            gather_bilinear(rows, (feature_map.shape[1], feature_map.shape[2]), points)
-            for rows, feature_map in zip(fine_rows, fine, strict=True)
-        ]
-        decided = head(torch.cat(seen, dim=1), gather_bilinear(coarse_rows, coarse_shape, points))
+        points = _centres_of_part(chosen, at, size)
+        seen = [rows.at(points) for rows in fine]
+        decided = head(torch.cat(seen, dim=1), coarse_rows.at(points))
         refined.flatten(1).index_copy_(1, chosen, decided.float().T)
     return refined
+
+
+_HALO = 2
+"""Pixels around a part that the next doubling may read, with one to spare for odd borders."""
+
+
+def _level_part(inner: Inner, size: tuple[int, int], left: int, halo: int) -> Inner:
+    """``inner`` in the pixels of a map of ``size`` that ``left`` doublings remain to be made of."""
+    top, start, bottom, end = inner
+    scale = 1 << left
+    return (
+        max(0, top // scale - halo),
+        max(0, start // scale - halo),
+        min(size[0], -(-bottom // scale) + halo),
+        min(size[1], -(-end // scale) + halo),
+    )
+
+
+def _doubled_part(maps: Tensor, at: Inner, wanted: Inner) -> Tensor:
+    """``maps``, which lie at ``at``, doubled; of them the part ``wanted``, in doubled pixels; contiguous."""
+    doubled = upsample(maps[None], (maps.shape[1] * 2, maps.shape[2] * 2))[0]
+    top, start = wanted[0] - 2 * at[0], wanted[1] - 2 * at[1]
+    part = doubled[:, top : top + wanted[2] - wanted[0], start : start + wanted[3] - wanted[1]]
+    return part.contiguous()
+
+
+def _any_within(valid: Tensor, at: Inner, scale: int) -> Tensor:
+    """Which pixels at ``at`` of a map ``scale`` times coarser than ``valid`` hold any valid one."""
+    part = valid[at[0] * scale : at[2] * scale, at[1] * scale : at[3] * scale]
+    if scale == 1:
+        return part
+    rows, columns = part.shape
+    return part.reshape(rows // scale, scale, columns // scale, scale).any(dim=3).any(dim=1)
+
+
+def _centres_of_part(indices: Tensor, at: Inner, size: tuple[int, int]) -> Tensor:
+    """Centres (P, 2) in [0, 1] of pixels of the part ``at`` of a map of ``size``, given by flat index."""
+    width = at[3] - at[1]
+    row, column = indices.div(width, rounding_mode="floor") + at[0], indices % width + at[1]
+    return pixel_centres(row * size[1] + column, size)

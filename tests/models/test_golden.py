@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from geoseg.models.pointrend import (
+    Cap,
+    FineRows,
     PointHead,
     as_rows,
     gather_bilinear,
@@ -148,7 +150,12 @@ def test_first_subdivision_step() -> None:
         inside &= interior(coords, (6, 5))
         close(head(fine, coarse)[inside], data["step1_point_logits"][chip].T[inside])
         result = subdivide(
-            data["coarse"][chip], [data["fine"][chip]], head, steps=1, count=count, margin=None
+            data["coarse"][chip],
+            [FineRows.of(data["fine"][chip])],
+            head,
+            steps=1,
+            cap=Cap(points=count),
+            margin=None,
         )
         close(result.flatten(1)[:, indices], data["step1_border_point_logits"][chip])
         kept = torch.ones(120, dtype=torch.bool).index_fill(0, indices, False)
@@ -162,10 +169,10 @@ def test_whole_subdivision() -> None:
     for chip in range(2):
         result = subdivide(
             data["coarse"][chip],
-            [data["fine"][chip]],
+            [FineRows.of(data["fine"][chip])],
             head,
             steps=3,
-            count=int(data["num_points"]),
+            cap=Cap(points=int(data["num_points"])),
             margin=None,
         )
         close(result, data["final_border"][chip])

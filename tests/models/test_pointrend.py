@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geoseg.models.pointrend import (
+    Cap,
+    FineRows,
     PointHead,
     as_rows,
     draw_points,
@@ -30,6 +32,7 @@ from geoseg.models.pointrend import (
 
 sizes = st.integers(1, 9)
 seeds = st.integers(0, 2**31)
+FLAT = FineRows.of(torch.zeros(1, 16, 16))
 
 
 def random(seed: int, *shape: int) -> Tensor:
@@ -187,14 +190,16 @@ def test_choice_equals_brute_force(classes: int, count: int, margin: float, step
 
 
 def test_choice_stays_inside() -> None:
-    chosen = most_uncertain(torch.zeros(2, 4, 6), 100, margin=None, inside=(2, 5))
+    allowed = torch.zeros(4, 6, dtype=torch.bool)
+    allowed[:2, :5] = True
+    chosen = most_uncertain(torch.zeros(2, 4, 6), 100, margin=None, allowed=allowed)
     assert chosen.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
 
 
 def test_coarse_features_come_from_the_original_map() -> None:
     coarse = random(0, 3, 4, 4)
     result = subdivide(
-        coarse, [torch.zeros(1, 8, 8)], lambda _, logits: 3 * logits, steps=4, count=10**6, margin=None
+        coarse, [FLAT], lambda _, logits: 3 * logits, steps=4, cap=Cap(points=10**6), margin=None
     )
     # Reading the refined map instead would multiply by 3 in every step.
     assert float(result.abs().max()) <= 3 * float(coarse.abs().max()) * (1 + 1e-6)
@@ -204,7 +209,8 @@ def test_coarse_features_come_from_the_original_map() -> None:
 
 def test_fine_features_as_large_as_the_coarse_map_still_refine() -> None:
     coarse = random(0, 3, 4, 4)
-    result = subdivide(coarse, [random(1, 3, 4, 4)], lambda fine, _: fine, steps=1, count=64, margin=None)
+    fine = FineRows.of(random(1, 3, 4, 4))
+    result = subdivide(coarse, [fine], lambda fine, _: fine, steps=1, cap=Cap(points=64), margin=None)
     assert not torch.allclose(result, upsample(coarse[None], (8, 8))[0])
 
 
@@ -213,7 +219,7 @@ def test_a_sure_map_never_asks_the_head() -> None:
         raise AssertionError
 
     coarse = torch.tensor([20.0, 0.0, -5.0])[:, None, None].expand(3, 4, 4)
-    result = subdivide(coarse, [torch.zeros(1, 16, 16)], never, steps=4, count=50, margin=0.95)
+    result = subdivide(coarse, [FLAT], never, steps=4, cap=Cap(points=50), margin=0.95)
     assert torch.equal(result, coarse[:, :1, :1].expand(3, 64, 64))
 
 
@@ -224,8 +230,70 @@ def test_the_head_is_asked_for_no_more_than_the_cap() -> None:
         asked.append(len(fine))
         return coarse
 
-    subdivide(torch.zeros(2, 4, 4), [torch.zeros(1, 16, 16)], count, steps=3, count=100, margin=0.95)
+    subdivide(torch.zeros(2, 4, 4), [FLAT], count, steps=3, cap=Cap(points=100), margin=0.95)
     assert asked == [64, 100, 100]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    margin=st.sampled_from([None, 0.3, 0.9]),
+    top=st.integers(0, 60),
+    left=st.integers(0, 90),
+    height=st.integers(1, 64),
+    width=st.integers(1, 96),
+    steps=st.integers(1, 4),
+    seed=seeds,
+)
+def test_a_part_equals_that_part_of_the_whole(
+    margin: float | None, top: int, left: int, height: int, width: int, steps: int, seed: int
+) -> None:
+    scale = 1 << steps
+    coarse = 2 * random(seed, 3, 64 // scale, 96 // scale)
+    fine = [FineRows.of(random(seed + 1, 3, 16, 24))]
+    inner = (top, left, min(64, top + height), min(96, left + width))
+    cap = Cap(points=10**6)
+    decide = lambda fine, coarse: fine + coarse  # noqa: E731
+    whole = subdivide(coarse, fine, decide, steps=steps, cap=cap, margin=margin)
+    part = subdivide(coarse, fine, decide, steps=steps, cap=cap, margin=margin, inner=inner)
+    assert torch.equal(part, whole[:, inner[0] : inner[2], inner[1] : inner[3]])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    count=st.integers(1, 20),
+    area=st.integers(1, 7),
+    rows=st.integers(0, 9),
+    columns=st.integers(0, 9),
+    seed=seeds,
+)
+def test_cap_binds_in_each_area(count: int, area: int, rows: int, columns: int, seed: int) -> None:
+    logits = random(seed, 3, 11, 13).round()
+    chosen = most_uncertain(logits, count, margin=0.9, area=area, origin=(rows, columns))
+    everywhere = {
+        ((row + rows) // area, (column + columns) // area) for row in range(11) for column in range(13)
+    }
+    expected = []
+    for number in everywhere:
+        allowed = torch.tensor(
+            [[((r + rows) // area, (c + columns) // area) == number for c in range(13)] for r in range(11)]
+        )
+        expected += most_uncertain(logits, count, margin=0.9, allowed=allowed).tolist()
+    assert chosen.tolist() == sorted(expected)
+
+
+def test_invalid_pixels_are_never_decided() -> None:
+    valid = torch.zeros(64, 64, dtype=torch.bool)
+    valid[:20, 30:] = True
+    result = subdivide(
+        torch.zeros(2, 4, 4),
+        [FLAT],
+        lambda _, coarse: coarse + 1,
+        steps=4,
+        cap=Cap(points=10**6),
+        margin=None,
+        valid=valid,
+    )
+    assert torch.equal(result[0] == 1, valid)
 
 
 def test_head_sees_coarse_logits_at_every_layer() -> None:
