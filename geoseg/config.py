@@ -142,16 +142,22 @@ class PredictConfig(_Section):
 
     size_px: int | None = Field(None, ge=64, le=4096, multiple_of=32)
     """Side of the chips the scene is predicted in; the model's own chip size when not given."""
-    overlap_px: int | None = Field(None, ge=0)
+    overlap_px: int | None = Field(None, ge=0, multiple_of=32)
     """Overlap of neighbouring chips; a quarter of the chip when not given."""
-    batch_size: int = Field(1, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    """Chips at once on a GPU; 8 when not given. A CPU works on one a thread."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     refine: bool = True
     """Point refinement; without it the coarse map is upsampled bilinearly."""
-    margin: Share = 0.95
-    """Pixels whose two best class probabilities lie further apart are sure and not refined."""
+    margin: Share = 0.9
+    """Pixels whose two best class probabilities lie further apart are sure and not refined; less and less
+    is enough the finer the pixels."""
     points_per_pixel: Annotated[float, Field(gt=0.0, le=1.0)] = 1 / 4
     """Most pixels refined in one step, as a share of those in each 32 x 32 px of ground."""
+    scale: Literal[1, 2, 4] = 1
+    """Pixels of the mask for one of the scene, along an axis."""
+    tta: bool = False
+    """Average the coarse map over the eight flips and quarter turns of a chip."""
     bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     nodata: float | None = None
 

@@ -1,45 +1,32 @@
-"""Scene to mask: read chips, run the network, refine, blend, write a Cloud-Optimised GeoTIFF.
+"""Scene to mask: look at chips, blend, decide every pixel once, write Cloud-Optimised GeoTIFFs.
 
-The scene is predicted in overlapping chips on one grid that starts at the scene's corner. Class probabilities
-of overlapping chips are blended by weights that never vanish (:class:`geoseg.raster.mosaic.Mosaic`), rows are
-written as soon as no later chip can change them, so memory grows with the width of the scene, not its area.
+The work is done block by block (:mod:`geoseg.render`) and every finished block is kept in a journal beside
+the output, so a prediction may be stopped at any moment and gone on with. When all blocks are there they are
+put together; the mask has exactly the scene's CRS, transform (or GCPs) and shape.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geoseg import __version__
 from geoseg.classes import IGNORE
 from geoseg.config import PredictConfig
-from geoseg.errors import InputError, SceneError
-from geoseg.models.card import ModelCard, find_model, fingerprint, read_card
-from geoseg.outputs import check_output
+from geoseg.errors import GeosegError, OutputError
+from geoseg.models.card import find_model
+from geoseg.outputs import check_output, check_output_folder
 from geoseg.progress import SILENT, Progress
-from geoseg.raster.cog import MaskWriter
-from geoseg.raster.mosaic import Mosaic
-from geoseg.raster.scene import Scene
-from geoseg.raster.windows import chip_windows
-
-if TYPE_CHECKING:
-    import torch
-
-    from geoseg.models.deeplab import PointRendDeepLab
-
-GSD_TOLERANCE = 1.5
-"""A scene whose pixels are this many times larger or smaller than the training chips' gets a warning."""
-
-_READ_AHEAD = 2
+from geoseg.render.assemble import assemble
+from geoseg.render.journal import journal_folder, missing, open_journal
+from geoseg.render.memory import peak_so_far_mb
+from geoseg.render.plan import LAYERS, LayerName
+from geoseg.render.session import Bounds, Request, open_session
+from geoseg.render.work import Resources, render_missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +35,8 @@ class PredictReport:
 
     Attributes:
         output: the mask.
+        probabilities: the class probabilities, if asked for.
+        uncertainty: the uncertainty, if asked for.
         scene: the scene it was made from.
         model: the model file that made it.
         shape: height and width in pixels.
@@ -55,12 +44,17 @@ class PredictReport:
         nodata_pixels: pixels that are 255.
         chips: chips that went through the network.
         skipped: chips left out because none of their pixels is valid.
+        blocks: blocks of the mask.
+        resumed_blocks: those of them that an earlier run had finished.
         seconds: wall time.
         peak_mb: peak resident memory of the process in MB (10^6 bytes); ``None`` where it is not known.
         device: where the network ran, and at which precision.
+        workers: threads that worked.
     """
 
     output: Path
+    probabilities: Path | None
+    uncertainty: Path | None
     scene: Path
     model: Path
     shape: tuple[int, int]
@@ -68,14 +62,16 @@ class PredictReport:
     nodata_pixels: int
     chips: int
     skipped: int
+    blocks: int
+    resumed_blocks: int
     seconds: float
     peak_mb: float | None
     device: str
+    workers: int
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
-        values = asdict(self)
-        return values | {key: str(values[key]) for key in ("output", "scene", "model")}
+        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
 
 
 def predict(
@@ -85,12 +81,20 @@ def predict(
     model: Path | None = None,
     config: PredictConfig | None = None,
     device: str = "auto",
+    window: Window | None = None,
+    bounds: Bounds | None = None,
+    aoi: Path | None = None,
+    probabilities: Path | None = None,
+    uncertainty: Path | None = None,
+    resources: Resources | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress = SILENT,
 ) -> PredictReport:
     """Predict the class of every pixel of ``scene`` and write the mask to ``output``.
 
-    The mask has exactly the scene's CRS, transform (or GCPs) and shape; source nodata is 255.
+    The mask has exactly the scene's CRS, transform (or GCPs) and shape; source nodata is 255. The same scene,
+    model and configuration give the same bytes, whatever ``resources`` and however often it was interrupted.
 
     Args:
         scene: a raster of the bands the model was trained on.
@@ -98,246 +102,198 @@ def predict(
         model: a run folder or a model file; the newest finished run under ``./runs`` when not given.
         config: how to predict; the defaults when not given.
         device: ``auto``, ``cpu`` or ``cuda[:N]``.
-        overwrite: replace an existing output.
+        window: part of the scene to predict, in pixels: exactly what the whole mask holds there.
+        bounds: part of the scene to predict, in units of its CRS, widened to whole pixels.
+        aoi: file of polygons; pixels whose centre is outside are 255.
+        probabilities: where to write class probabilities: K uint8 bands, 254 is certain, 255 nodata.
+        uncertainty: where to write 1 - the margin between the two best probabilities, likewise.
+        resources: memory and threads.
+        overwrite: replace existing outputs, and a journal unless ``resume``.
+        resume: go on with the journal of an interrupted run, if there is one.
         progress: told about every chip.
 
     Raises:
-        OutputError: the output exists or is an input.
+        OutputError: an output exists or is an input, or the journal is of another plan.
         ModelError: no model, or one that does not fit the scene.
         SceneError: the scene cannot be used.
         ReadError: the scene is damaged.
+        WriteError: the disk is full; the journal is kept.
     """
     started = time.monotonic()
-    config = config or PredictConfig()
-    check_output(output, overwrite=overwrite, inputs=[scene])
-    model_path = find_model(model)
-    card = read_card(model_path)
-    with Scene.open(scene, bands=config.bands, nodata=config.nodata) as source:
-        check_fit(source, card, model_path, progress)
-        progress.note(f"model {model_path} ({card.architecture.architecture}, {len(card.classes)} classes)")
-        run_on = _RunOn.load(model_path, device, config)
-        progress.note(f"device {run_on.label}")
-        grid = _Grid.of(source, card, config)
-        tags = {"GEOSEG_MODEL": fingerprint(model_path), "GEOSEG_VERSION": __version__}
-        counts = np.zeros(256, np.int64)
-        with MaskWriter(output, source.geobox, card.classes, tags) as writer:
-            progress.begin("predict", len(grid.windows), "chips")
-            batches = _read_ahead(source, grid.windows, config.batch_size, card)
-            for row_off, ids in _finished_rows(batches, run_on, grid, progress):
-                writer.write_rows(row_off, ids)
-                counts += np.bincount(ids.ravel(), minlength=256)
-            progress.end()
+    outputs = named_outputs(output, probabilities, uncertainty)
+    check_outputs(outputs, overwrite=overwrite, inputs=[path for path in (scene, aoi) if path is not None])
+    resources = resources or Resources()
+    request = Request(
+        scene=scene,
+        model=model,
+        config=config or PredictConfig(),
+        device=device,
+        window=window,
+        bounds=bounds,
+        aoi=aoi,
+        layers=tuple(outputs),
+    )
+    with open_session(request, progress) as session:
+        wanted = list(session.wanted_chips)
+        with open_journal(
+            journal_folder(output), session.plan, session.blocks, resume=resume, replace=overwrite
+        ) as journal:
+            todo = missing(journal, wanted)
+            if len(todo) < len(wanted):
+                progress.note(f"{len(wanted) - len(todo)} of {len(wanted)} blocks were finished before")
+            counts, workers = render_missing(session, journal, todo, resources, progress)
+            pixels = assemble(
+                session.blocks,
+                wanted,
+                journal.read,
+                outputs,
+                part=session.plan.part,
+                geobox=session.geobox,
+                classes=session.card.classes,
+                tags=session.tags,
+                progress=progress,
+            )
     return PredictReport(
         output=output,
+        probabilities=probabilities,
+        uncertainty=uncertainty,
         scene=scene,
-        model=model_path,
-        shape=source.geobox.shape,
-        class_pixels={name: int(counts[i]) for i, name in enumerate(card.classes.names)},
-        nodata_pixels=int(counts[IGNORE]),
-        chips=run_on.seen,
-        skipped=len(grid.windows) - run_on.seen,
+        model=session.model,
+        shape=session.geobox.shape,
+        class_pixels={name: int(pixels[i]) for i, name in enumerate(session.card.classes.names)},
+        nodata_pixels=int(pixels[IGNORE]),
+        chips=counts.seen,
+        skipped=counts.skipped,
+        blocks=len(wanted),
+        resumed_blocks=len(wanted) - len(todo),
         seconds=time.monotonic() - started,
-        peak_mb=_peak_mb(),
-        device=run_on.label,
+        peak_mb=peak_so_far_mb(),
+        device=session.label,
+        workers=workers,
     )
 
 
-def check_fit(source: Scene, card: ModelCard, model: Path, progress: Progress) -> None:
-    """Refuse a scene the model was not made for; warn when its pixels have another size.
+def named_outputs(mask: Path, probabilities: Path | None, uncertainty: Path | None) -> dict[LayerName, Path]:
+    """The outputs by the layer they hold, in the order of :data:`geoseg.render.plan.LAYERS`."""
+    paths = {"mask": mask, "probabilities": probabilities, "uncertainty": uncertainty}
+    return {name: path for name in LAYERS if (path := paths[name]) is not None}
+
+
+def check_outputs(outputs: dict[LayerName, Path], *, overwrite: bool, inputs: Sequence[Path]) -> None:
+    """Refuse outputs that cannot or must not be written, before any work is done.
 
     Raises:
-        SceneError: number of bands or dtype differ.
+        OutputError: see :func:`geoseg.outputs.check_output`; or two outputs are the same file.
     """
-    wanted = ", ".join(card.band_names)
-    if len(source.bands) != len(card.band_names):
-        raise SceneError(
-            f"{source.path} has {len(source.bands)} bands, model {model} expects {len(card.band_names)} "
-            f"({wanted}); choose with --bands"
-        )
-    if source.dtype != card.dtype:
-        raise SceneError(
-            f"{source.path} is {source.dtype}, model {model} was trained on {card.dtype}; "
-            f"give a {card.dtype} scene or train on {source.dtype} ones"
-        )
-    gsd_m = source.geobox.gsd_m
-    if gsd_m and card.gsd_m and not 1 / GSD_TOLERANCE <= gsd_m / card.gsd_m <= GSD_TOLERANCE:
-        progress.warn(
-            f"{source.path} has {gsd_m:.3g} m pixels, the model was trained at {card.gsd_m:.3g} m: "
-            "expect poor results"
-        )
+    for path in outputs.values():
+        check_output(path, overwrite=overwrite, inputs=inputs)
+    places = [path.absolute() for path in outputs.values()]
+    if len(set(places)) < len(places):
+        raise OutputError("two outputs have the same path; give each its own")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Grid:
-    """The chips of a scene, in row-major order."""
-
-    shape: tuple[int, int]
-    classes: int
-    size_px: int
-    overlap_px: int
-    windows: list[Window]
-
-    @classmethod
-    def of(cls, source: Scene, card: ModelCard, config: PredictConfig) -> _Grid:
-        size_px = config.size_px or card.size_px
-        overlap_px = size_px // 4 if config.overlap_px is None else config.overlap_px
-        if overlap_px >= size_px:
-            raise InputError(
-                f"overlap of {overlap_px} px is not below the chip size of {size_px} px; lower it"
-            )
-        windows = chip_windows(source.geobox.shape, size_px, overlap_px)
-        return cls(
-            shape=source.geobox.shape,
-            classes=len(card.classes),
-            size_px=size_px,
-            overlap_px=overlap_px,
-            windows=windows,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _SceneChip:
-    """One window of the scene as the network sees it: image (B, S, S) float32 normalised, valid (S, S)."""
-
-    window: Window
-    image: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-
-
-def _read_ahead(
-    source: Scene, windows: list[Window], batch_size: int, card: ModelCard
-) -> Iterator[list[_SceneChip]]:
-    """Batches of chips in order; the next ones are read while the network works on this one."""
-
-    def read(batch: list[Window]) -> list[_SceneChip]:
-        chips = []
-        for window in batch:
-            bands, valid = source.read(window)
-            chips.append(_SceneChip(window=window, image=card.stats.normalise(bands, valid), valid=valid))
-        return chips
-
-    batches = [windows[start : start + batch_size] for start in range(0, len(windows), batch_size)]
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
-        pending: list[Future[list[_SceneChip]]] = [reader.submit(read, b) for b in batches[:_READ_AHEAD]]
-        for later in [*batches[_READ_AHEAD:], *[None] * min(_READ_AHEAD, len(batches))]:
-            chips = pending.pop(0).result()
-            if later is not None:
-                pending.append(reader.submit(read, later))
-            yield chips
-
-
-class _RunOn:
-    """The network, where and how the user asked for it.
+class PredictManyReport:
+    """What :func:`predict_many` did.
 
     Attributes:
-        label: device and precision, for people.
-        seen: chips that went through so far.
+        output: the folder of the masks.
+        done: a report for each scene predicted.
+        skipped: scenes that an earlier run had finished.
+        failed: what was wrong, by scene.
+        seconds: wall time.
     """
 
-    def __init__(
-        self,
-        network: PointRendDeepLab,
-        device: torch.device,
-        autocast: torch.dtype | None,
-        label: str,
-        config: PredictConfig,
-    ) -> None:
-        self.label = label
-        self.seen = 0
-        self._network = network
-        self._device = device
-        self._autocast = autocast
-        self._config = config
+    output: Path
+    done: list[PredictReport]
+    skipped: list[Path]
+    failed: dict[str, str]
+    seconds: float
 
-    @classmethod
-    def load(cls, model: Path, device: str, config: PredictConfig) -> _RunOn:
-        import torch
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict."""
+        return {
+            "output": str(self.output),
+            "done": [report.to_json() for report in self.done],
+            "skipped": [str(path) for path in self.skipped],
+            "failed": self.failed,
+            "seconds": self.seconds,
+        }
 
-        from geoseg.models.checkpoint import load_model
-        from geoseg.models.inference import choose_device, choose_precision
 
-        where = choose_device(device)
-        autocast, why = choose_precision(config.precision, where)
-        network, _ = load_model(model, device=str(where))
-        network = network.to(memory_format=torch.channels_last)
-        return cls(network, where, autocast, f"{where}, {why}", config)
+def predict_many(
+    scenes: Sequence[Path],
+    output: Path,
+    *,
+    probabilities: Path | None = None,
+    uncertainty: Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> PredictManyReport:
+    """Predict several scenes into a folder; one that fails does not stop the others.
 
-    def __call__(self, chips: list[_SceneChip]) -> list[NDArray[np.float32]]:
-        """Class probabilities (K, S, S) float32 of each chip."""
-        import torch
+    Args:
+        scenes: rasters; ``dir/name.jp2`` becomes ``output/name.tif``.
+        output: folder of the masks, made when missing.
+        probabilities: folder of the class probabilities.
+        uncertainty: folder of the uncertainties.
+        overwrite: replace existing outputs.
+        resume: leave scenes alone whose mask is there, and go on with journals.
+        progress: told about every chip.
+        options: as for :func:`predict`.
 
-        from geoseg.models.inference import predict_logits
-
-        if not chips:
-            return []
-        self.seen += len(chips)
-        images = torch.from_numpy(np.stack([chip.image for chip in chips])).to(self._device)
-        enabled = self._autocast is not None
-        with (
-            torch.inference_mode(),
-            torch.autocast(self._device.type, dtype=self._autocast, enabled=enabled),
-        ):
-            logits = predict_logits(
-                self._network,
-                images.contiguous(memory_format=torch.channels_last),
-                refine=self._config.refine,
-                margin=self._config.margin,
-                points_per_pixel=self._config.points_per_pixel,
+    Raises:
+        OutputError: outputs exist, or two scenes would get the same one.
+        ModelError: the model cannot be used.
+    """
+    started = time.monotonic()
+    folders = named_outputs(output, probabilities, uncertainty)
+    jobs = {
+        scene: {name: folder / f"{scene.stem}.tif" for name, folder in folders.items()} for scene in scenes
+    }
+    _check_distinct(jobs)
+    find_model(options.get("model"))
+    for folder in folders.values():
+        if not folder.is_dir():
+            check_output_folder(folder, overwrite=False, marker="")
+            folder.mkdir()
+    finished = [scene for scene, paths in jobs.items() if resume and paths["mask"].exists() and not overwrite]
+    for scene, paths in jobs.items():
+        if scene not in finished:
+            check_outputs(paths, overwrite=overwrite, inputs=scenes)
+    done: list[PredictReport] = []
+    failed: dict[str, str] = {}
+    for number, (scene, paths) in enumerate(jobs.items(), 1):
+        if scene in finished:
+            continue
+        progress.note(f"scene {number} of {len(jobs)}: {scene}")
+        try:
+            done.append(
+                predict(
+                    scene,
+                    paths["mask"],
+                    probabilities=paths.get("probabilities"),
+                    uncertainty=paths.get("uncertainty"),
+                    overwrite=overwrite,
+                    resume=resume,
+                    progress=progress,
+                    **options,
+                )
             )
-        return list(torch.softmax(logits.float(), dim=1).cpu().numpy())
+        except GeosegError as error:
+            progress.end()
+            progress.warn(str(error))
+            failed[str(scene)] = str(error)
+    return PredictManyReport(
+        output=output, done=done, skipped=finished, failed=failed, seconds=time.monotonic() - started
+    )
 
 
-def _finished_rows(
-    batches: Iterator[list[_SceneChip]], run_on: _RunOn, grid: _Grid, progress: Progress
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Run every chip and hand out (row_off, ids (rows, W) uint8, 255 where nothing is valid) from the top."""
-    mosaic = Mosaic(grid.shape, grid.classes, grid.size_px, grid.overlap_px)
-    valid_rows = _ValidRows(grid.shape, grid.size_px)
-    for batch in batches:
-        probabilities = iter(run_on([chip for chip in batch if chip.valid.any()]))
-        for chip in batch:
-            for row_off, ids, _ in mosaic.release_before(chip.window.row_off):
-                yield row_off, valid_rows.take(row_off, ids)
-            valid_rows.add(chip.window, chip.valid)
-            if chip.valid.any():
-                mosaic.add(chip.window, next(probabilities))
-        progress.advance(len(batch))
-    for row_off, ids, _ in mosaic.release_before(None):
-        yield row_off, valid_rows.take(row_off, ids)
-
-
-class _ValidRows:
-    """Which pixels of the rows in work are valid, as far as the chips have told."""
-
-    def __init__(self, shape: tuple[int, int], size_px: int) -> None:
-        self._shape = shape
-        self._first = 0
-        self._rows = np.zeros((min(size_px, shape[0]), shape[1]), np.bool_)
-
-    def add(self, window: Window, valid: NDArray[np.bool_]) -> None:
-        """Take over the chip's valid pixels that lie inside of the scene."""
-        height = min(valid.shape[0], self._shape[0] - window.row_off)
-        width = min(valid.shape[1], self._shape[1] - window.col_off)
-        top = window.row_off - self._first
-        part = self._rows[top : top + height, window.col_off : window.col_off + width]
-        part |= valid[:height, :width]
-
-    def take(self, row_off: int, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The finished rows ``ids`` (rows, W) with 255 where not valid; forgets these rows."""
-        skip = row_off - self._first
-        end = skip + len(ids)
-        masked = np.where(self._rows[skip:end], ids, np.uint8(IGNORE))
-        kept = self._rows[end:].copy()
-        self._rows[: len(kept)] = kept
-        self._rows[len(kept) :] = False
-        self._first += end
-        return masked
-
-
-def _peak_mb() -> float | None:
-    if sys.platform == "win32":
-        return None  # has no such figure in the standard library
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+def _check_distinct(jobs: dict[Path, dict[LayerName, Path]]) -> None:
+    seen: dict[Path, Path] = {}
+    for scene, paths in jobs.items():
+        other = seen.setdefault(paths["mask"], scene)
+        if other is not scene:
+            raise OutputError(f"{other} and {scene} would both become {paths['mask']}; predict them apart")

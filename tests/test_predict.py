@@ -11,68 +11,25 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
+from models_of_tests import CLASSES, noise, write_model
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 from scenes import north_up, not_georeferenced_is_fine, rotated, some_gcps, south_up, write_scene
 
-from geoseg.classes import IGNORE, BandStats, ClassMap
-from geoseg.config import ModelConfig, PointConfig, PredictConfig
+from geoseg.classes import IGNORE, ClassMap
+from geoseg.config import PredictConfig
 from geoseg.errors import ModelError, OutputError, ReadError, SceneError
-from geoseg.models.card import ModelCard, find_model
-from geoseg.models.checkpoint import load_model, save_model
-from geoseg.models.deeplab import build_model
-from geoseg.models.inference import predict_logits
+from geoseg.models.card import find_model
+from geoseg.models.checkpoint import load_model
+from geoseg.models.engine import ChipNetwork
+from geoseg.models.pointrend import FineRows, area_cap
 from geoseg.predict import predict
 from geoseg.progress import SilentProgress
 from geoseg.raster.mask import open_mask
-from geoseg.raster.mosaic import taper
 from geoseg.raster.scene import Scene
-from geoseg.raster.windows import chip_windows
+from geoseg.render.grid import ChipGrid
 
-CLASSES = ClassMap.from_names(["background", "field", "house"], background=0)
-FP32 = PredictConfig(precision="fp32", size_px=64, overlap_px=16)
-
-
-def write_model(path: Path, *, bands: int = 3, dtype: str = "uint8", gsd_m: float | None = 0.5) -> Path:
-    """A small network with random weights, lively enough that its classes vary over a noisy scene."""
-    torch.manual_seed(1)
-    config = ModelConfig(head_width=8, head_depth=1)
-    model = build_model(config, bands=bands, classes=len(CLASSES))
-    for name, parameter in model.named_parameters():
-        if "point_head" in name and parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.5)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_model(
-        path,
-        model,
-        ModelCard(
-            architecture=config,
-            points=PointConfig(),
-            classes=CLASSES,
-            band_names=tuple(f"band {band}" for band in range(1, bands + 1)),
-            dtype=dtype,
-            stats=BandStats(
-                count=(100,) * bands,
-                mean=(120.0,) * bands,
-                m2=(100 * 60.0**2,) * bands,
-                minimum=(0.0,) * bands,
-                maximum=(255.0,) * bands,
-            ),
-            gsd_m=gsd_m,
-            size_px=64,
-            geoseg_version="0",
-            torch_version=str(torch.__version__),
-            training={},
-        ),
-    )
-    return path
-
-
-def noise(bands: int, height: int, width: int, seed: int = 0) -> np.ndarray[Any, Any]:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(1, 255, (bands, height // 8 + 1, width // 8 + 1))
-    fine = np.kron(coarse, np.ones((1, 8, 8), int))[:, :height, :width]
-    return np.clip(fine + rng.integers(-20, 20, fine.shape), 1, 255).astype(np.uint8)
+FP32 = PredictConfig(precision="fp32", size_px=64, overlap_px=32)
 
 
 @pytest.fixture(scope="module")
@@ -82,28 +39,49 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("shape", [(100, 150), (64, 64), (30, 47), (1, 1), (1, 200), (65, 129)])
 def test_mask_equals_a_whole_scene_in_memory(tmp_path: Path, model: Path, shape: tuple[int, int]) -> None:
-    """The oracle keeps everything: sum of weighted probabilities over the whole scene, then argmax."""
+    """The oracle keeps everything: coarse logits of all chips, blended in float64, refined in whole chips."""
     scene = write_scene(tmp_path / "scene.tif", noise(3, *shape))
     predict(scene, tmp_path / "mask.tif", model=model, config=FP32, device="cpu")
 
-    network, card = load_model(model)
-    total = np.zeros((3, shape[0] + 64, shape[1] + 64), np.float64)
-    profile = taper(64, 16).astype(np.float64)
+    trained, card = load_model(model)
+    network = ChipNetwork.of(trained, dtype=torch.float32)
+    grid = ChipGrid.of(shape, size_px=64, overlap_px=32)
+    ramp = np.minimum(1, (np.minimum(np.arange(4), np.arange(4)[::-1]) + 0.5) / 2)
+    height, width = grid.rows.starts[-1] // 16 + 4, grid.columns.starts[-1] // 16 + 4
+    total, weights = np.zeros((3, height, width)), np.zeros((height, width))
+    views = {}
     with Scene.open(scene) as source:
-        for window in chip_windows(shape, 64, 16):
-            bands, valid = source.read(window)
-            image = torch.from_numpy(card.stats.normalise(bands, valid))[None]
-            with torch.inference_mode():
-                logits = predict_logits(network, image.contiguous(memory_format=torch.channels_last))
-            weighted = torch.softmax(logits, 1)[0].double().numpy() * np.outer(profile, profile)
-            total[:, window.row_off : window.row_off + 64, window.col_off : window.col_off + 64] += weighted
-    total = total[:, : shape[0], : shape[1]]
+        for row in grid.rows.starts:
+            for column in grid.columns.starts:
+                bands, valid = source.read(Window(column, row, 64, 64))
+                image = torch.from_numpy(card.stats.normalise(bands, valid))[None]
+                views[row, column] = (view, valid) = (network.look(image)[0], valid)
+                rows, columns = slice(row // 16, row // 16 + 4), slice(column // 16, column // 16 + 4)
+                total[:, rows, columns] += view.coarse.double().numpy() * np.outer(ramp, ramp)
+                weights[rows, columns] += np.outer(ramp, ramp)
+    blended = torch.from_numpy(total / weights).float()
+    logits = np.zeros((3, *shape))
+    for i, row in enumerate(grid.rows.starts):
+        for j, column in enumerate(grid.columns.starts):
+            view, valid = views[row, column]
+            decided = network.refine(
+                blended[:, row // 16 : row // 16 + 4, column // 16 : column // 16 + 4],
+                [FineRows.of(maps) for maps in view.fine],
+                steps=4,
+                cap=area_cap(FP32.points_per_pixel),
+                margin=FP32.margin,
+                valid=torch.from_numpy(valid),
+            )
+            (top, bottom), (left, right) = grid.rows.owned(i), grid.columns.owned(j)
+            logits[:, top:bottom, left:right] = decided[
+                :, top - row : bottom - row, left - column : right - column
+            ]
     with open_mask(tmp_path / "mask.tif") as mask:
         ids = mask.read(Window(0, 0, shape[1], shape[0]))
-    best = np.sort(total, axis=0)
-    sure = best[-1] - best[-2] > 1e-4 * best.sum(axis=0)
+    best = np.sort(logits, axis=0)
+    sure = best[-1] - best[-2] > 1e-4
     assert sure.mean() > 0.9 or shape == (1, 1)
-    np.testing.assert_array_equal(ids[sure], total.argmax(axis=0)[sure])
+    np.testing.assert_array_equal(ids[sure], logits.argmax(axis=0)[sure])
     if min(shape) > 60:
         assert len(np.unique(ids)) > 1, "a mask of one class would prove little"
 
@@ -191,44 +169,12 @@ def test_all_nodata_scene_never_enters_the_network(tmp_path: Path, model: Path) 
     assert (report.chips, report.nodata_pixels) == (0, 10_000)
 
 
-def test_batch_size_changes_nothing_but_speed(tmp_path: Path, model: Path) -> None:
-    scene = write_scene(tmp_path / "scene.tif", noise(3, 150, 150))
-    masks = []
-    for batch_size in (1, 3, 100):
-        output = tmp_path / f"mask{batch_size}.tif"
-        config = FP32.model_copy(update={"batch_size": batch_size})
-        predict(scene, output, model=model, config=config)
-        with rasterio.open(output) as mask:
-            masks.append(mask.read(1))
-    # Convolutions of another batch size may round differently, so near-ties may flip; nothing else may.
-    assert (masks[0] == masks[1]).mean() > 0.999
-    assert (masks[0] == masks[2]).mean() > 0.999
-
-
 def test_same_call_gives_the_same_bytes(tmp_path: Path, model: Path) -> None:
     scene = write_scene(tmp_path / "scene.tif", noise(3, 100, 150))
     for name in ("a.tif", "b.tif"):
         (tmp_path / name[0]).mkdir()
         predict(scene, tmp_path / name[0] / "mask.tif", model=model, config=FP32)
     assert (tmp_path / "a" / "mask.tif").read_bytes() == (tmp_path / "b" / "mask.tif").read_bytes()
-
-
-class _StopAfter(SilentProgress):
-    def __init__(self, chips: int, error: type[BaseException]) -> None:
-        self.left, self.error = chips, error
-
-    def advance(self, count: int = 1) -> None:
-        self.left -= count
-        if self.left < 0:
-            raise self.error
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
-def test_interruption_leaves_nothing(tmp_path: Path, model: Path, error: type[BaseException]) -> None:
-    scene = write_scene(tmp_path / "scene.tif", noise(3, 200, 200))
-    with pytest.raises(error):
-        predict(scene, tmp_path / "mask.tif", model=model, config=FP32, progress=_StopAfter(5, error))
-    assert {path.name for path in tmp_path.iterdir()} == {"scene.tif"}
 
 
 def test_inputs_are_left_alone(tmp_path: Path, model: Path) -> None:

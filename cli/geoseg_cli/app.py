@@ -9,7 +9,7 @@ from typer.core import TyperCommand, TyperOption
 
 import geoseg
 from geoseg.errors import GeosegError
-from geoseg_cli import demo, evaluate, info, options, predict, terminal, tile, train, vectorize
+from geoseg_cli import check_seams, demo, evaluate, info, options, predict, terminal, tile, train, vectorize
 from geoseg_cli.report import Talk
 
 Quiet = Annotated[
@@ -63,6 +63,7 @@ class Verb(TyperCommand):
             verbose=before.verbose + own["verbose"],
             json=own["json"],
             debug=before.debug or own["debug"],
+            words=before.words,
         )
         if ctx.obj.verbose:
             _hear_libraries(ctx.obj.verbose)
@@ -137,7 +138,8 @@ def _root(
     geoseg vectorize mask.tif -o parcels.gpkg
     geoseg evaluate mask.tif fields.gpkg
     """
-    context.obj = Talk(quiet=quiet, verbose=verbose, debug=debug)
+    words = context.obj if isinstance(context.obj, tuple) else ()
+    context.obj = Talk(quiet=quiet, verbose=verbose, debug=debug, words=words)
     if version:
         terminal.emit(f"geoseg {geoseg.__version__}")
         for line in info.library_versions() if verbose else ():
@@ -160,6 +162,7 @@ for verb in (
     predict.predict,
     vectorize.vectorize,
     evaluate.evaluate,
+    check_seams.check_seams,
     demo.demo,
     info.info,
 ):

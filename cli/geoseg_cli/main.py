@@ -57,7 +57,7 @@ def _run(args: list[str]) -> int:
     from geoseg_cli.app import app
 
     # Not app(...), which would replace sys.excepthook.
-    code = typer.main.get_command(app).main(args, prog_name="geoseg", standalone_mode=False)
+    code = typer.main.get_command(app).main(args, prog_name="geoseg", standalone_mode=False, obj=tuple(args))
     if code == 130:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0

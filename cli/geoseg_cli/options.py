@@ -6,8 +6,12 @@ Importing this module, or a verb, imports nothing heavy: defaults are not writte
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Mapping
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
     SectionT = TypeVar("SectionT", bound=BaseModel)
 
-INPUT, MODEL, OUTPUT, SPEED, SPLIT, TALK = "Input", "Model", "Output", "Speed", "Split", "Talk"
+INPUT, MODEL, OUTPUT, PART, SPEED, SPLIT, TALK = "Input", "Model", "Output", "Part", "Speed", "Split", "Talk"
 """Panels of the help."""
 
 
@@ -76,6 +80,30 @@ Model = Annotated[
         autocompletion=finished_runs,
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="Threads; one for each core when not given.", rich_help_panel=SPEED
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Most memory to take, such as 4GB or 800MB; half of what is free when not given.",
+        rich_help_panel=SPEED,
+    ),
+]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="COL,ROW,WIDTH,HEIGHT",
+        help="Only this part, in pixels: exactly what the whole mask holds there.",
+        rich_help_panel=PART,
+    ),
+]
 CLASS_COLUMN = "Column of the labels that tells the class; without it all polygons are of one class."
 UNLABELLED = "What land without a polygon is: a class of its own, or unknown."
 
@@ -92,6 +120,72 @@ def numbers(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"--bands {text}: write band numbers with commas, such as 1,2,3") from None
+
+
+def decimals(text: str | None, flag: str, count: int) -> tuple[float, ...] | None:
+    """``1.5,2,3,4`` as ``count`` numbers.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if text is None:
+        return None
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if len(found) != count or not all(math.isfinite(value) for value in found):
+        raise InputError(f"{flag} {text}: write {count} numbers with commas between them")
+    return found
+
+
+def window(text: str | None) -> Any:
+    """``COL,ROW,WIDTH,HEIGHT`` as a rasterio window.
+
+    Raises:
+        InputError: it is something else.
+    """
+    numbers = decimals(text, "--window", 4)
+    if numbers is None:
+        return None
+    from rasterio.windows import Window
+
+    col, row, width, height = (int(number) for number in numbers)
+    if (col, row, width, height) != numbers or min(width, height) < 1:
+        raise InputError(f"--window {text}: write whole pixels: first column, first row, width, height")
+    return Window(col, row, width, height)
+
+
+_UNITS_MB = {"": 1.0, "B": 1e-6, "K": 1e-3, "M": 1.0, "G": 1e3, "T": 1e6}
+
+
+def megabytes(text: str | None) -> float | None:
+    """``4GB``, ``4 GiB``, ``800M`` or ``800`` in MB (10^6 bytes); a bare number is MB.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(iB|B)?\s*", text, re.IGNORECASE)
+    if found is None or float(found[1]) == 0:
+        raise InputError(f"--memory {text}: write a size such as 4GB or 800MB")
+    binary = (found[3] or "").lower() == "ib"
+    unit = _UNITS_MB[found[2].upper()] * (1.024 ** " KMGT".index(found[2].upper() or " ") if binary else 1.0)
+    return float(found[1]) * unit
+
+
+@contextlib.contextmanager
+def resumable(context: typer.Context, progress: Any) -> Iterator[None]:
+    """Tell the command that goes on, when the block is stopped and something was kept."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if getattr(stop, "__notes__", None):
+            progress.end()
+            words = [word for word in context.obj.words if word != "--resume"]
+            stop.add_note(f"go on with: geoseg {shlex.join([*words, '--resume'])}")
+        raise
 
 
 def names(text: str | None) -> tuple[str, ...] | None:

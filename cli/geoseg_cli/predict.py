@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from geoseg.errors import GeosegError, InputError
 from geoseg.outputs import check_output
 from geoseg_cli import options, report
-from geoseg_cli.options import INPUT, MODEL, OUTPUT, SPEED, Overwrite, setting
+from geoseg_cli.options import INPUT, MODEL, OUTPUT, PART, SPEED, Overwrite, setting
 
 
 def predict(
     context: typer.Context,
-    scene: Annotated[
-        Path,
-        typer.Argument(metavar="SCENE", help="A raster of the bands the model knows."),
+    scenes: Annotated[
+        list[Path],
+        typer.Argument(metavar="SCENE...", help="Rasters of the bands the model knows."),
     ],
     *,
     bands: Annotated[
@@ -32,6 +33,24 @@ def predict(
         float | None,
         setting(
             "PredictConfig.nodata", "--nodata", help="Overrides the nodata value of the scene.", panel=INPUT
+        ),
+    ] = None,
+    window: options.Part = None,
+    bounds: Annotated[
+        str | None,
+        typer.Option(
+            "--bounds",
+            metavar="LEFT,BOTTOM,RIGHT,TOP",
+            help="Only this part, in the scene's CRS, widened to whole pixels.",
+            rich_help_panel=PART,
+        ),
+    ] = None,
+    aoi: Annotated[
+        Path | None,
+        typer.Option(
+            "--aoi",
+            help="Only inside these polygons (in any CRS); pixels outside are nodata.",
+            rich_help_panel=PART,
         ),
     ] = None,
     model: options.Model = None,
@@ -62,11 +81,67 @@ def predict(
             panel=MODEL,
         ),
     ] = None,
+    tta: Annotated[
+        bool | None,
+        setting(
+            "PredictConfig.tta",
+            "--tta",
+            help="Average the coarse map over the eight flips and quarter turns; takes eight times as long.",
+            panel=MODEL,
+        ),
+    ] = None,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="The mask, a Cloud-Optimised GeoTIFF.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The mask, a Cloud-Optimised GeoTIFF; a folder of masks for several scenes.",
+            rich_help_panel=OUTPUT,
+        ),
     ],
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            "--probabilities",
+            help="Also write class probabilities: a band a class, 254 is certain, 255 nodata.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(
+            "--uncertainty",
+            help="Also write how unsure each pixel is: 254 is a tie of two classes, 255 nodata.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    scale: Annotated[
+        int | None,
+        setting(
+            "PredictConfig.scale",
+            "--scale",
+            help="Render 2 or 4 times finer than the scene.",
+            panel=OUTPUT,
+            metavar="1|2|4",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with what an interrupted run has finished.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only tell the time, memory and disk it would take.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     size_px: Annotated[
         int | None,
         setting(
@@ -81,28 +156,42 @@ def predict(
         setting(
             "PredictConfig.overlap_px",
             "--overlap",
-            help="Overlap of neighbouring chips in pixels; a quarter of a chip when not given.",
+            help="Overlap of neighbouring chips, a multiple of 32; a quarter of a chip when not given.",
             panel=SPEED,
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
-        setting("PredictConfig.batch_size", "--batch-size", help="Chips at once.", panel=SPEED),
+        setting(
+            "PredictConfig.batch_size",
+            "--batch-size",
+            help="Chips at once on a GPU, 8 when not given; no matter on a CPU.",
+            panel=SPEED,
+        ),
     ] = None,
     device: options.Device = "auto",
     precision: Annotated[
         options.Precision | None,
         setting("PredictConfig.precision", "--precision", help="Numbers to compute with.", panel=SPEED),
     ] = None,
+    workers: options.Workers = None,
+    memory: options.Memory = None,
 ) -> None:
     """Predict the class of every pixel of a scene, as a mask on the same grid.
 
     Examples:
       geoseg predict scene.tif -o mask.tif
-      geoseg predict scene.tif -o mask.tif --model runs/fields --device cuda
+      geoseg predict scene.tif -o mask.tif --resume
+      geoseg predict scenes/*.tif -o masks/ --model runs/fields --device cuda
     """
-    options.check_scene(scene)
-    check_output(output, overwrite=overwrite, inputs=[scene])
+    many = len(scenes) > 1 or output.is_dir()
+    for scene in scenes if not many else ():
+        options.check_scene(scene)
+    if aoi is not None:
+        options.check_labels(aoi)
+    for path in (output, probabilities, uncertainty):
+        if path is not None and not many and not dry_run:
+            check_output(path, overwrite=overwrite, inputs=scenes)
     options.check_model(model)
     config = options.config_of(
         context,
@@ -114,20 +203,77 @@ def predict(
         refine=refine,
         margin=margin,
         points_per_pixel=points_per_pixel,
+        scale=scale,
+        tta=tta,
         bands=options.numbers(bands),
         nodata=nodata,
     )
+    part: dict[str, Any] = {
+        "window": options.window(window),
+        "bounds": options.decimals(bounds, "--bounds", 4),
+        "aoi": aoi,
+    }
     talk: report.Talk = context.obj
-    with talk.progress() as progress:
+    with talk.progress() as progress, options.resumable(context, progress):
         from geoseg.predict import predict as run
+        from geoseg.render.work import Resources
 
-        done = run(
-            scene,
-            output,
-            model=model,
-            config=config,
-            device=device,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    report.show_predict(talk, done)
+        resources = Resources(workers=workers, memory_mb=options.megabytes(memory))
+        if dry_run:
+            if many:
+                raise InputError("--dry-run looks at one scene; give one")
+            _estimate(
+                talk, progress, scenes[0], model, config, device, part, probabilities, uncertainty, resources
+            )
+            return
+        common: dict[str, Any] = {
+            "model": model,
+            "config": config,
+            "device": device,
+            "probabilities": probabilities,
+            "uncertainty": uncertainty,
+            "resources": resources,
+            "overwrite": overwrite,
+            "resume": resume,
+            "progress": progress,
+            **part,
+        }
+        if not many:
+            done = run(scenes[0], output, **common)
+            progress.end()
+            report.show_predict(talk, done)
+            return
+        from geoseg.predict import predict_many
+
+        all_done = predict_many(scenes, output, **common)
+    report.show_predict_many(talk, all_done)
+    if all_done.failed:
+        raise GeosegError(f"{len(all_done.failed)} of {len(scenes)} scenes failed; see the warnings above")
+
+
+def _estimate(
+    talk: report.Talk,
+    progress: Any,
+    scene: Path,
+    model: Path | None,
+    config: Any,
+    device: str,
+    part: dict[str, Any],
+    probabilities: Path | None,
+    uncertainty: Path | None,
+    resources: Any,
+) -> None:
+    from geoseg.estimate import estimate
+    from geoseg.predict import named_outputs
+    from geoseg.render.session import Request
+
+    request = Request(
+        scene=scene,
+        model=model,
+        config=config,
+        device=device,
+        layers=tuple(named_outputs(Path("mask"), probabilities, uncertainty)),
+        **part,
+    )
+    found = estimate(request, workers=resources.workers, memory_mb=resources.memory_mb, progress=progress)
+    report.show_estimate(talk, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from geoseg_cli.progress import TerminalProgress
 
 if TYPE_CHECKING:
     from geoseg.demo import DemoReport
+    from geoseg.estimate import Estimate
     from geoseg.evaluate import EvaluateReport
-    from geoseg.predict import PredictReport
+    from geoseg.predict import PredictManyReport, PredictReport
+    from geoseg.seams import SeamsReport
     from geoseg.tile import TileReport
     from geoseg.train import TrainReport
     from geoseg.vectorize import VectorizeReport
@@ -32,12 +35,14 @@ class Talk:
         verbose: how often ``-v`` was given.
         json: one JSON object on stdout instead of tables.
         debug: tracebacks.
+        words: what was typed after ``geoseg``.
     """
 
     quiet: bool = False
     verbose: int = 0
     json: bool = False
     debug: bool = False
+    words: tuple[str, ...] = ()
 
     def progress(self) -> TerminalProgress:
         """Where a stage tells what it is doing."""
@@ -158,12 +163,83 @@ def show_predict(talk: Talk, done: PredictReport) -> None:
     """What ``predict`` made."""
     height, width = done.shape
     nodata = f", {done.nodata_pixels:,} px nodata" if done.nodata_pixels else ""
+    further = [f"wrote {path}" for path in (done.probabilities, done.uncertainty) if path is not None]
     talk.show(
         done.to_json(),
         table={"pixels": done.class_pixels, "share": shares(done.class_pixels)},
-        lines=[f"wrote {done.output} ({width} x {height} px{nodata}) in {terminal.clock(done.seconds)}"],
+        lines=[
+            *further,
+            f"wrote {done.output} ({width} x {height} px{nodata}) in {terminal.clock(done.seconds)}",
+        ],
         then=["vectorize", done.output, "-o", done.output.with_suffix(".gpkg")],
     )
+
+
+def show_predict_many(talk: Talk, done: PredictManyReport) -> None:
+    """What ``predict`` made of several scenes."""
+    counts: dict[str, Counter[str]] = {}
+    for report in done.done:
+        counts[report.scene.name] = Counter(report.class_pixels)
+    names = dict.fromkeys(name for found in counts.values() for name in found)
+    before = f", {len(done.skipped)} were there" if done.skipped else ""
+    talk.show(
+        done.to_json(),
+        table={f"{name} px": {scene: found[name] for scene, found in counts.items()} for name in names},
+        first="scene",
+        lines=[f"wrote {len(done.done)} masks to {done.output}{before} in {terminal.clock(done.seconds)}"],
+    )
+
+
+def show_estimate(talk: Talk, found: Estimate) -> None:
+    """What ``predict`` would take."""
+    height, width = found.shape
+    time = "unknown: no pixel in the scene's middle is valid"
+    if found.seconds is not None:
+        time = f"about {terminal.clock(found.seconds)}"
+    rows = {
+        "mask": f"{width:,} x {height:,} px",
+        "chips": f"{found.chips:,} of {found.chip_px} px, {found.overlap_px} px overlap",
+        "blocks": f"{found.blocks:,} in {found.strips} strips",
+        "workers": number(found.workers),
+        "time": time,
+        "memory": f"{found.memory_mb:,.0f} MB",
+        "output": f"about {megabytes(found.output_bytes)}",
+        "disk meanwhile": f"{megabytes(found.journal_bytes)}",
+    }
+    talk.show(
+        found.to_json(),
+        table={"": rows},
+        first="plan",
+        lines=[f"{found.scene} on {found.device}; nothing was written"],
+    )
+
+
+def show_seams(talk: Talk, found: SeamsReport) -> None:
+    """Where two grids disagree."""
+    lines = [f"wrote {found.output}"] if found.output is not None else []
+    near, far = (None if share is None else f"{share:.3%}" for share in (found.near_share, found.far_share))
+    talk.show(
+        found.to_json(),
+        table={
+            "pixels": found.pixels,
+            "changed": found.changed,
+            "share": {
+                name: f"{found.changed[name] / count:.3%}" if count else None
+                for name, count in found.pixels.items()
+            },
+        },
+        first="distance to a line",
+        lines=[
+            *lines,
+            f"chips moved by {found.shift_px} px change {near or '-'} of the pixels within 16 px of a line "
+            f"and {far or '-'} elsewhere",
+        ],
+    )
+
+
+def megabytes(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def show_vectorize(talk: Talk, done: VectorizeReport) -> None:

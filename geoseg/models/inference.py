@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,8 +13,21 @@ from geoseg.errors import ConfigError
 from geoseg.models.deeplab import PointRendDeepLab
 from geoseg.models.pointrend import FineRows, area_cap, subdivide, upsample
 
-DEFAULT_MARGIN = 0.95
+DEFAULT_MARGIN = 0.9
 DEFAULT_POINTS_PER_PIXEL = 1 / 4
+
+PRECISION_OF: Mapping[torch.dtype | None, Literal["fp32", "bf16", "fp16"]] = {
+    None: "fp32",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+}
+"""Names of what :func:`choose_precision` chooses."""
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16")
@@ -35,7 +50,8 @@ def predict_logits(
         model: the network, in eval mode.
         images: (N, B, H, W) float32 normalised, any H and W.
         refine: decide unsure pixels by the point head; otherwise the coarse map is upsampled bilinearly.
-        margin: pixels whose two best class probabilities lie this far apart are sure; ``None``: none is.
+        margin: pixels whose two best class probabilities lie this far apart are sure at the first step; less
+            is enough at later ones (:func:`geoseg.models.pointrend.step_margin`). ``None``: none is sure.
         points_per_pixel: most pixels decided in one step, as a share of those in each area
             (:data:`geoseg.models.pointrend.AREA_PX`).
 

@@ -60,24 +60,18 @@ def gather_bilinear(rows: Tensor, shape: tuple[int, int], points: Tensor) -> Ten
         (P, C) in the dtype of ``rows``.
     """
     height, width = shape
-    x = (points[:, 0] * width - 0.5).clamp(0, width - 1)
-    y = (points[:, 1] * height - 0.5).clamp(0, height - 1)
-    left, top = x.floor(), y.floor()
-    x_share, y_share = x - left, y - top
-    left, top = left.long(), top.long()
-    right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
-    taps = torch.stack(
-        [top * width + left, top * width + right, bottom * width + left, bottom * width + right], dim=1
-    )
-    weights = torch.stack(
-        [
-            (1 - y_share) * (1 - x_share),
-            (1 - y_share) * x_share,
-            y_share * (1 - x_share),
-            y_share * x_share,
-        ],
-        dim=1,
-    )
+    # Few operations on small arrays: with a few thousand points their number is what takes the time.
+    limit = points.new_tensor([width - 1, height - 1])
+    at = (points * points.new_tensor([width, height]) - 0.5).clamp_(min=0).minimum(limit)
+    corner = at.floor()
+    share = at - corner
+    x_shares, y_shares = torch.stack([1 - share, share], dim=2).unbind(1)
+    weights = (y_shares[:, :, None] * x_shares[:, None, :]).flatten(1)
+    # Past the last pixel its own value is read again, with a share of 0.
+    step = (corner < limit).long()
+    first = corner[:, 1].long() * width + corner[:, 0].long()
+    right, below = first + step[:, 0], step[:, 1] * width
+    taps = torch.stack([first, right, first + below, right + below], dim=1)
     return F.embedding_bag(taps, rows, mode="sum", per_sample_weights=weights.to(rows.dtype))
 
 
@@ -232,14 +226,19 @@ class PointHead(nn.Module):
         """Logits (..., P, K) of points with fine features (..., P, C) and coarse logits (..., P, K)."""
         hidden = fine
         for layer in self.layers:
-            hidden = F.relu(layer(_beside(hidden, coarse)))
-        logits: Tensor = self.predictor(_beside(hidden, coarse))
+            hidden = F.relu(layer(_beside(hidden, coarse, layer)))
+        logits: Tensor = self.predictor(_beside(hidden, coarse, self.predictor))
         return logits
 
 
-def _beside(hidden: Tensor, coarse: Tensor) -> Tensor:
-    # The hidden dtype rules: under autocast the next layer would round the coarse logits anyway.
-    return torch.cat([hidden, coarse.to(hidden.dtype)], dim=-1)
+def _beside(hidden: Tensor, coarse: Tensor, layer: nn.Module) -> Tensor:
+    """The input of ``layer``: (..., P, C + K) in its dtype; under autocast in the hidden one."""
+    if torch.is_autocast_enabled(hidden.device.type):
+        # The layer would round the coarse logits anyway.
+        dtype = hidden.dtype
+    else:
+        dtype = layer.get_parameter("weight").dtype
+    return torch.cat([hidden.to(dtype), coarse.to(dtype)], dim=-1)
 
 
 def pixel_centres(indices: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -268,9 +267,15 @@ AREA_PX = 32
 """Side of the areas the cap binds in at prediction: two cells of a stride-16 map."""
 
 
-def area_cap(points_per_pixel: float) -> Cap:
-    """At most this share of each area of :data:`AREA_PX` squared pixels in one step, but one at least."""
-    return Cap(points=max(1, round(AREA_PX**2 * points_per_pixel)), area_px=AREA_PX)
+def area_cap(points_per_pixel: float, scale: int = 1) -> Cap:
+    """At most this share of each area of :data:`AREA_PX` squared pixels in one step, but one at least.
+
+    Args:
+        points_per_pixel: the share.
+        scale: pixels rendered for one of the scene, along an axis; the area is one of the scene's pixels.
+    """
+    side = AREA_PX * scale
+    return Cap(points=max(1, round(side**2 * points_per_pixel)), area_px=side)
 
 
 def most_uncertain(
@@ -307,8 +312,8 @@ def most_uncertain(
         candidates &= allowed
     found = candidates.flatten().nonzero()[:, 0]
     if margin is not None:
-        found = found[probability_margin(logits.flatten(1)[None, :, found])[0] < margin]
-    values = unsure.flatten()[found]
+        found = found[probability_margin(logits.flatten(1).index_select(1, found)[None])[0] < margin]
+    values = unsure.flatten().index_select(0, found)
     if area is None or len(found) <= count:
         return _largest(values, found, count)
     row, column = found.div(width, rounding_mode="floor") + origin[0], found % width + origin[1]
@@ -377,7 +382,7 @@ def subdivide(
         head: decides points.
         steps: doublings; log2 of the stride of ``coarse`` gives full size.
         cap: most pixels decided in one step.
-        margin: see :func:`most_uncertain`.
+        margin: of the first step, see :func:`most_uncertain` and :func:`step_margin`.
         inner: (top, left, bottom, right) of the part wanted, in full-size pixels; all when not given.
         valid: (h * 2**steps, w * 2**steps) bool, pixels worth deciding; all when not given.
 
@@ -400,7 +405,7 @@ def subdivide(
         chosen = most_uncertain(
             refined,
             cap.points,
-            margin=margin,
+            margin=None if margin is None else step_margin(margin, left, steps),
             allowed=allowed,
             area=None if cap.area_px is None else max(1, cap.area_px >> left),
             origin=(at[0], at[1]),
@@ -412,6 +417,16 @@ def subdivide(
         decided = head(torch.cat(seen, dim=1), coarse_rows.at(points))
         refined.flatten(1).index_copy_(1, chosen, decided.float().T)
     return refined
+
+
+def step_margin(margin: float, left: int, steps: int) -> float:
+    """The margin of a step when ``left`` doublings of ``steps`` remain after it: smaller the finer.
+
+    What is decided at a coarse step is what all finer pixels around are interpolated from, so it pays to
+    decide pixels there that only seem sure. At the last step a decision changes one pixel. On aerial scenes
+    this law agrees with deciding every pixel as well as one margin for all steps does, at half the points.
+    """
+    return float(margin * ((left + 1) / steps) ** 1.5)
 
 
 _HALO = 2

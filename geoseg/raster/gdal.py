@@ -15,9 +15,8 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import geopandas
 import numpy as np
 import pyogrio
 import pyogrio.errors
@@ -29,6 +28,9 @@ import shapely.errors
 
 from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError
 from geoseg.raster import formats, tame
+
+if TYPE_CHECKING:
+    import geopandas
 
 MAX_BLOCK_BYTES = 512 * 1024**2
 """Largest block (strip or tile) that is decoded: a file of 160 bytes may declare one of gigabytes."""
@@ -123,6 +125,14 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def cache_limit(megabytes: int) -> Iterator[None]:
+    """Hold GDAL's cache of decoded blocks to so many MB; otherwise it is 5 % of the machine's memory."""
+    # rasterio hands the number to GDALSetCacheMax64: bytes, not the MB that the environment variable is in.
+    with rasterio.Env(GDAL_CACHEMAX=megabytes * 1_000_000):
+        yield
+
+
 def _check_size(dataset: Any, path: Path, what: str) -> None:
     """Refuse what would need absurd memory at the first read, however small."""
     if dataset.count == 0:
@@ -176,6 +186,9 @@ def read_vector(
 
 
 def _read_ogr(path: Path, driver: str, layer: str | None) -> geopandas.GeoDataFrame:
+    # Here, not above: it takes a third of a second that work on rasters alone has no use for.
+    import geopandas
+
     if driver == "GeoJSON":
         _check_geojson_crs(path)
     if any(sign in str(path.absolute()) for sign in ";?!"):
@@ -216,6 +229,7 @@ def _check_geojson_crs(path: Path) -> None:
 def _read_parquet(path: Path) -> geopandas.GeoDataFrame:
     if importlib.util.find_spec("pyarrow") is None:
         raise LabelsError(f"labels {path} is GeoParquet, which needs pyarrow; pip install 'geoseg[parquet]'")
+    import geopandas
     import pyarrow
 
     try:

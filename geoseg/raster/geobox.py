@@ -148,6 +148,22 @@ class GeoBox:
             gcps_crs=self.gcps_crs,
         )
 
+    def scaled(self, factor: int) -> GeoBox:
+        """The same ground in pixels ``factor`` times as fine along each axis."""
+        if factor == 1:
+            return self
+        height, width = self.shape
+        return GeoBox(
+            crs=self.crs,
+            transform=self.transform if self.gcps else self.transform @ Affine.scale(1.0 / factor),
+            shape=(height * factor, width * factor),
+            gcps=tuple(
+                GroundControlPoint(p.row * factor, p.col * factor, p.x, p.y, p.z, p.id, p.info)
+                for p in self.gcps
+            ),
+            gcps_crs=self.gcps_crs,
+        )
+
     def profile(self) -> dict[str, Any]:
         """Keywords of ``rasterio.open(..., "w")`` that put a new raster on this grid."""
         profile: dict[str, Any] = {"width": self.width, "height": self.height}

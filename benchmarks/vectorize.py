@@ -1,6 +1,6 @@
 """`geoseg vectorize` to GeoPackage against `gdal_polygonize.py` to GeoPackage, both without simplification.
 
-Usage: python benchmarks/bench_vectorize.py [MASK] [--side 4096] [--runs 3]
+Usage: python benchmarks/vectorize.py [MASK] [--side 4096] [--runs 3]
 Without MASK, a made-up land-cover mask is used. Both run as whole processes, in turn.
 """
 

@@ -1,0 +1,361 @@
+"""Renders on the workers of a dask cluster: here on processes of its own, or on many machines.
+
+This process deals out blocks, a few dozen at a time, and adopts what the workers put into the journal's
+folder, which all of them have to see under the same path. A worker that dies costs the chips it was at: what
+it had finished is kept, the rest goes to others.
+
+Security: whoever can reach a dask scheduler can run code as its workers and as its clients; dask offers TLS
+for that (``tls://``, dask's own configuration). Give only addresses you trust. ``local`` listens on 127.0.0.1
+alone, where other users of the same machine can reach it while it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import itertools
+import logging
+import math
+import secrets
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from geoseg import __version__
+from geoseg.errors import GeosegError, InputError, OutputError, WriteError
+from geoseg.progress import Progress
+from geoseg.render.blocks import BlockGrid
+from geoseg.render.grid import Chip
+from geoseg.render.journal import Journal
+from geoseg.render.memory import default_memory_mb, held_mb, peak_mb
+from geoseg.render.session import Session, default_workers
+from geoseg.render.shards import in_order, strip_blocks
+from geoseg.render.worker import Errand, Rendered, render_blocks
+
+if TYPE_CHECKING:
+    from geoseg.render.renderer import Counts
+    from geoseg.render.work import Resources
+
+LOCAL = "local"
+
+MAX_GROUP_BLOCKS = 48
+"""Most blocks a worker gets at once. Chips around a group are looked at once more: 12 % at this size."""
+
+GROUPS_A_WORKER = 1.5
+"""A worker gets the part of the blocks left that would leave this many for each: fewer towards the end."""
+
+MAX_DEATHS = 3
+"""Times that all the workers dask tried may die over a group before it is given up."""
+
+POLL_S = 0.5
+CONNECT_S = 15
+WORKERS_S = 60
+"""Seconds without any worker before the run is given up."""
+
+_LOST = "the dask scheduler at {} is gone; start one and go on with --resume"
+
+
+def render_on_cluster(
+    session: Session,
+    journal: Journal,
+    todo: list[int],
+    address: str,
+    resources: Resources,
+    progress: Progress,
+) -> tuple[Counts, int]:
+    """Render blocks into the journal, on a cluster.
+
+    ``local`` starts processes, which import the main module again: a script that calls this needs the usual
+    ``if __name__ == "__main__":``.
+
+    Args:
+        session: what to render.
+        journal: where the blocks go; in a folder that all workers see under the same path.
+        todo: numbers of the blocks.
+        address: of a dask scheduler, such as ``tcp://host:8786``, or ``local``.
+        resources: memory, and for ``local`` the number of processes.
+        progress: told about every chip of a finished block.
+
+    Returns:
+        Chips counted, and the threads of all workers.
+
+    Raises:
+        InputError: dask is missing, nobody answers at the address, or a worker has other files or versions.
+        OutputError: a worker does not see the journal.
+        GeosegError: workers keep dying, or are gone; else whatever a worker raised.
+    """
+    with _connected(session, len(todo), address, resources) as (client, count):
+        workers = _workers(client, address, at_least=count)
+        _check_versions(client)
+        threads = sum(workers.values())
+        progress.note(f"dask at {client.scheduler.address}: {len(workers)} workers, {threads} threads")
+        memory_mb = resources.memory_mb
+        if address == LOCAL:
+            memory_mb = (memory_mb or default_memory_mb()) / len(workers)
+        errand = _errand(session, journal, workers, memory_mb)
+        wanted = {block: session.wanted_chips[block] for block in in_order(session.blocks, todo)}
+        counts = _Dealer(client, address, errand, journal, wanted, progress).run()
+    return counts, threads
+
+
+def next_group(blocks: BlockGrid, left: list[int], workers: int) -> list[int]:
+    """The blocks that a worker gets next: the first of ``left`` (in order), all of one strip.
+
+    Whole rows of a strip where there are enough, since the chips around a group are looked at once more.
+    """
+    wide = strip_blocks(blocks)
+    size = min(MAX_GROUP_BLOCKS, math.ceil(len(left) / (GROUPS_A_WORKER * workers)))
+    if size > wide:
+        size = math.ceil(size / wide) * wide
+    strip = blocks.place(left[0])[1] // wide
+    return list(itertools.takewhile(lambda block: blocks.place(block)[1] // wide == strip, left[:size]))
+
+
+class _Dealer:
+    """Deals out groups of blocks, one to a worker, until all are in the journal."""
+
+    def __init__(
+        self,
+        client: Any,
+        address: str,
+        errand: Errand,
+        journal: Journal,
+        wanted: Mapping[int, list[Chip]],
+        progress: Progress,
+    ) -> None:
+        from geoseg.render.renderer import Counts
+
+        self._client = client
+        self._address = address
+        self._errand = errand
+        self._journal = journal
+        self._wanted = wanted
+        self._progress = progress
+        self._left = list(wanted)
+        self._missing = set(wanted)
+        self._running: dict[Any, list[int]] = {}
+        self._deaths: Counter[int] = Counter()
+        self._counts = Counts()
+        self._seen_workers_at = time.monotonic()
+        self._news = threading.Event()
+
+    def run(self) -> Counts:
+        self._progress.begin("predict", sum(map(len, self._wanted.values())), "chips")
+        try:
+            self._errand.flag.touch()
+        except OSError as error:
+            raise WriteError(f"writing {self._errand.folder} failed: {error.strerror}; make room") from error
+        try:
+            while self._left or self._running:
+                self._hand_out()
+                self._wait()
+                self._adopt()
+                for future in [future for future in self._running if future.done()]:
+                    self._take_back(future, self._running.pop(future))
+        finally:
+            self._errand.flag.unlink(missing_ok=True)
+            with contextlib.suppress(Exception):
+                self._client.cancel(list(self._running), force=True)
+            self._adopt()
+        self._progress.end()
+        return self._counts
+
+    def _hand_out(self) -> None:
+        """As many groups as there are workers; dask gives each to the one that is idle."""
+        count = len(_workers(self._client, self._address))
+        now = time.monotonic()
+        if count:
+            self._seen_workers_at = now
+        elif now - self._seen_workers_at > WORKERS_S:
+            raise GeosegError(
+                f"all workers of the dask scheduler at {self._address} are gone; "
+                "start some and go on with --resume"
+            )
+        while self._left and len(self._running) < count:
+            group = next_group(self._journal.blocks, self._left, count)
+            del self._left[: len(group)]
+            future = self._client.submit(
+                render_blocks, self._errand, {block: self._wanted[block] for block in group}, pure=False
+            )
+            future.add_done_callback(lambda _: self._news.set())
+            self._running[future] = group
+
+    def _wait(self) -> None:
+        self._news.wait(POLL_S)
+        self._news.clear()
+
+    def _adopt(self) -> None:
+        for block in self._journal.adopt(self._errand.run):
+            if block in self._missing:
+                self._missing.remove(block)
+                self._progress.advance(len(self._wanted[block]))
+
+    def _take_back(self, future: Any, group: list[int]) -> None:
+        import distributed
+
+        if future.status == "finished":
+            done: Rendered = future.result()
+            self._counts.seen += done.seen
+            self._counts.skipped += done.skipped
+            if not self._missing.isdisjoint(group):
+                raise OutputError(
+                    f"a worker's blocks did not arrive in {self._errand.folder}; "
+                    "write to a folder that all workers share under the same path"
+                )
+            return
+        error = future.exception() if future.status == "error" else None
+        if error is not None and not isinstance(error, distributed.KilledWorker):
+            raise error
+        again = [block for block in group if block in self._missing]
+        self._deaths.update(again)
+        if again and max(self._deaths[block] for block in again) >= MAX_DEATHS:
+            raise GeosegError(
+                f"dask workers keep dying over block {again[0]}, perhaps for lack of memory; "
+                "lower --memory, and go on with --resume"
+            )
+        self._left = again + self._left
+
+
+def _errand(
+    session: Session, journal: Journal, workers: Mapping[str, int], memory_mb: float | None
+) -> Errand:
+    plan, request = session.plan, session.request
+    settled = {"precision": plan.precision, "batch_size": plan.batch_size}
+    hosts = Counter(name.rpartition("://")[2].rpartition(":")[0] for name in workers)
+    return Errand(
+        plan=plan,
+        request=dataclasses.replace(
+            request,
+            scene=request.scene.absolute(),
+            model=session.model.absolute(),
+            aoi=None if request.aoi is None else request.aoi.absolute(),
+            config=request.config.model_copy(update=settled),
+            device=plan.device,
+        ),
+        folder=journal.folder.absolute(),
+        run=secrets.token_hex(8),
+        memory_mb=memory_mb,
+        neighbours=max(hosts.values()),
+    )
+
+
+@contextlib.contextmanager
+def _connected(session: Session, todo: int, address: str, resources: Resources) -> Iterator[tuple[Any, int]]:
+    """A client of the cluster, and the workers to wait for; what was started is stopped at the end."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise InputError("--dask needs dask's distributed; pip install 'geoseg[dask]'") from error
+
+    if address != LOCAL and "://" not in address:
+        raise InputError(f"--dask {address}: give an address such as tcp://host:8786, or local")
+    if address == LOCAL:
+        with (
+            _quiet(),
+            _local_cluster(session, todo, resources) as (cluster, count),
+            distributed.Client(cluster, set_as_default=False) as client,
+        ):
+            yield client, count
+        return
+    with _quiet(), contextlib.ExitStack() as stack:
+        try:
+            client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no dask scheduler answers at {address}; start one with dask scheduler"
+            ) from error
+        yield stack.enter_context(client), 1
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep dask's log from the terminal, unless the user asked to hear the libraries."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    before = [logger.level for logger in loggers]
+    if logging.getLogger().level > logging.INFO:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _local_cluster(session: Session, todo: int, resources: Resources) -> Iterator[tuple[Any, int]]:
+    """A cluster of processes on this machine, which start while the block runs."""
+    import distributed
+
+    on_gpu = session.plan.device == "cuda"
+    count = 1 if on_gpu else min(todo, _local_processes(session, resources))
+    with (
+        tempfile.TemporaryDirectory(prefix="geoseg-dask-", ignore_cleanup_errors=True) as scratch,
+        # Processes are started inside, so that whatever happens then, they are stopped.
+        distributed.LocalCluster(
+            n_workers=0,
+            threads_per_worker=resources.workers or default_workers("cuda") if on_gpu else 1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            memory_limit=0,
+            local_directory=scratch,
+            silence_logs=logging.CRITICAL,
+            preload=["geoseg.render.worker"],
+        ) as cluster,
+    ):
+        cluster.scale(count)
+        yield cluster, count
+
+
+def _local_processes(session: Session, resources: Resources) -> int:
+    """As many as there are cores, or fewer where memory is short."""
+    blocks, job = session.blocks, session.job()
+    wide = min(strip_blocks(blocks), blocks.shape[1])
+    each = held_mb() + peak_mb(blocks, job.appetite, workers=1, blocks_wide=wide)
+    fit = int((resources.memory_mb or default_memory_mb()) // each)
+    return max(1, min(resources.workers or default_workers("cpu"), fit))
+
+
+def _workers(client: Any, address: str, *, at_least: int = 0) -> dict[str, int]:
+    """Threads of each worker, by its address.
+
+    Args:
+        client: of the cluster.
+        address: where it is, for messages.
+        at_least: how many to wait for.
+
+    Raises:
+        InputError: there are not as many in a while.
+        GeosegError: the scheduler is gone.
+    """
+    try:
+        if at_least:
+            client.wait_for_workers(at_least, timeout=WORKERS_S)
+        return dict(client.nthreads())
+    except TimeoutError as error:
+        if address == LOCAL:
+            raise GeosegError("the processes of --dask local do not start; render without it") from error
+        raise InputError(
+            f"the dask scheduler at {address} has no workers; start some with dask worker {address}"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise GeosegError(_LOST.format(address)) from error
+
+
+def _check_versions(client: Any) -> None:
+    """Refuse workers without this very version, before they are sent what they could not read."""
+    found = client.run(importlib.metadata.version, "geoseg", on_error="return")
+    for worker, version in found.items():
+        if isinstance(version, importlib.metadata.PackageNotFoundError):
+            version = "no geoseg"
+        if isinstance(version, str) and version != __version__:
+            raise InputError(
+                f"dask worker {worker} has {version}, not geoseg {__version__}; "
+                "install the same version on all machines"
+            )
