@@ -27,6 +27,13 @@ def write_model(
     for name, parameter in model.named_parameters():
         if "point_head" in name and parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.5)
+    # An untrained coarse map is nearly one value; blending it would prove nothing.
+    with torch.no_grad():
+        pixels = torch.from_numpy(noise(bands, 256, 256)).float().unfold(1, 64, 64).unfold(2, 64, 64)
+        chips = (pixels.permute(1, 2, 0, 3, 4).reshape(16, bands, 64, 64) - 120) / 60
+        last = list(model.eval().classifier.children())[-1]
+        last.weight *= 1.5 / model(chips).logits.std(dim=(0, 2, 3)).mean()
+        last.bias -= model(chips).logits.mean(dim=(0, 2, 3))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(
         path,

@@ -9,7 +9,7 @@ from typer.core import TyperCommand, TyperOption
 
 import geoseg
 from geoseg.errors import GeosegError
-from geoseg_cli import check_seams, demo, evaluate, info, options, predict, terminal, tile, train, vectorize
+from geoseg_cli import check_seams, demo, evaluate, info, merge, options, predict, terminal, tile, train, vectorize
 from geoseg_cli.report import Talk
 
 Quiet = Annotated[
@@ -160,6 +160,7 @@ for verb in (
     tile.tile,
     train.train,
     predict.predict,
+    merge.merge,
     vectorize.vectorize,
     evaluate.evaluate,
     check_seams.check_seams,

@@ -17,7 +17,7 @@ def predict(
     context: typer.Context,
     scenes: Annotated[
         list[Path],
-        typer.Argument(metavar="SCENE...", help="Rasters of the bands the model knows."),
+        typer.Argument(metavar="SCENE", help="Rasters of the bands the model knows."),
     ],
     *,
     bands: Annotated[
@@ -85,7 +85,7 @@ def predict(
         bool | None,
         setting(
             "PredictConfig.tta",
-            "--tta",
+            "--tta/--no-tta",
             help="Average the coarse map over the eight flips and quarter turns; takes eight times as long.",
             panel=MODEL,
         ),
@@ -181,7 +181,6 @@ def predict(
 
     Examples:
       geoseg predict scene.tif -o mask.tif
-      geoseg predict scene.tif -o mask.tif --resume
       geoseg predict scenes/*.tif -o masks/ --model runs/fields --device cuda
     """
     many = len(scenes) > 1 or output.is_dir()

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from geoseg.demo import DemoReport
     from geoseg.estimate import Estimate
     from geoseg.evaluate import EvaluateReport
+    from geoseg.merge import MergeReport
     from geoseg.predict import PredictManyReport, PredictReport
     from geoseg.seams import SeamsReport
+    from geoseg.shard import ShardReport
     from geoseg.tile import TileReport
     from geoseg.train import TrainReport
     from geoseg.vectorize import VectorizeReport
@@ -170,6 +172,35 @@ def show_predict(talk: Talk, done: PredictReport) -> None:
         lines=[
             *further,
             f"wrote {done.output} ({width} x {height} px{nodata}) in {terminal.clock(done.seconds)}",
+        ],
+        then=["vectorize", done.output, "-o", done.output.with_suffix(".gpkg")],
+    )
+
+
+def show_shard(talk: Talk, done: ShardReport) -> None:
+    """What ``predict --shard`` made."""
+    every = done.mask.with_name(f"{done.mask.name}.shard-*-of-{done.count}")
+    talk.show(
+        done.to_json(),
+        lines=[
+            f"wrote {done.output} ({done.blocks} of {done.all_blocks} blocks) in {terminal.clock(done.seconds)}",
+            f"next, when all {done.count} shards are there: geoseg merge {every} -o {done.mask}",
+        ],
+    )
+
+
+def show_merge(talk: Talk, done: MergeReport) -> None:
+    """What ``merge`` made."""
+    height, width = done.shape
+    nodata = f", {done.nodata_pixels:,} px nodata" if done.nodata_pixels else ""
+    further = [f"wrote {path}" for path in (done.probabilities, done.uncertainty) if path is not None]
+    talk.show(
+        done.to_json(),
+        table={"pixels": done.class_pixels, "share": shares(done.class_pixels)},
+        lines=[
+            *further,
+            f"wrote {done.output} ({width} x {height} px{nodata}, {done.shards} shards) "
+            f"in {terminal.clock(done.seconds)}",
         ],
         then=["vectorize", done.output, "-o", done.output.with_suffix(".gpkg")],
     )

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -156,9 +156,15 @@ class RasterWriter:
         end_col = min(-(-(left + width) // BLOCK_PX) * BLOCK_PX, cols)
         return Window(first_col, first_row, end_col - first_col, end_row - first_row)
 
-    def _write_errors(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def _write_errors(self) -> Iterator[None]:
         what = f"writing {self.layer.what}"
-        return gdal_errors(what, self.output, error=WriteError, hint="is the disk full?")
+        with gdal_errors(what, self.output, error=WriteError, hint="is the disk full?"):
+            try:
+                yield
+            except SystemError:
+                # What rasterio raises when a thread of GDAL's failed, whose words it has not heard.
+                raise OSError("GDAL does not tell why") from None
 
     def _profile(self) -> dict[str, Any]:
         layout = {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "BIGTIFF": "IF_SAFER"}

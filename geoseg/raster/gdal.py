@@ -125,14 +125,6 @@ def quiet() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def cache_limit(megabytes: int) -> Iterator[None]:
-    """Hold GDAL's cache of decoded blocks to so many MB; otherwise it is 5 % of the machine's memory."""
-    # rasterio hands the number to GDALSetCacheMax64: bytes, not the MB that the environment variable is in.
-    with rasterio.Env(GDAL_CACHEMAX=megabytes * 1_000_000):
-        yield
-
-
 def _check_size(dataset: Any, path: Path, what: str) -> None:
     """Refuse what would need absurd memory at the first read, however small."""
     if dataset.count == 0:

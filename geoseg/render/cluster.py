@@ -13,34 +13,38 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import itertools
-import logging
 import math
 import secrets
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from geoseg import __version__
-from geoseg.errors import GeosegError, InputError, OutputError, WriteError
+from geoseg.errors import GeosegError, OutputError, WriteError
 from geoseg.progress import Progress
 from geoseg.render.blocks import BlockGrid
+from geoseg.render.connect import (
+    LOCAL,
+    WORKERS_S,
+    check_versions,
+    connected,
+    shield_from_ctrl_c,
+    started_workers,
+    workers_of,
+)
 from geoseg.render.grid import Chip
 from geoseg.render.journal import Journal
-from geoseg.render.memory import default_memory_mb, held_mb, peak_mb
-from geoseg.render.session import Session, default_workers
+from geoseg.render.memory import default_memory_mb
+from geoseg.render.session import Session
 from geoseg.render.shards import in_order, strip_blocks
-from geoseg.render.worker import Errand, Rendered, render_blocks
+from geoseg.render.worker import Errand, Rendered, RunIsOverError, render_blocks
 
 if TYPE_CHECKING:
     from geoseg.render.renderer import Counts
     from geoseg.render.work import Resources
-
-LOCAL = "local"
 
 MAX_GROUP_BLOCKS = 48
 """Most blocks a worker gets at once. Chips around a group are looked at once more: 12 % at this size."""
@@ -52,11 +56,6 @@ MAX_DEATHS = 3
 """Times that all the workers dask tried may die over a group before it is given up."""
 
 POLL_S = 0.5
-CONNECT_S = 15
-WORKERS_S = 60
-"""Seconds without any worker before the run is given up."""
-
-_LOST = "the dask scheduler at {} is gone; start one and go on with --resume"
 
 
 def render_on_cluster(
@@ -88,9 +87,29 @@ def render_on_cluster(
         OutputError: a worker does not see the journal.
         GeosegError: workers keep dying, or are gone; else whatever a worker raised.
     """
-    with _connected(session, len(todo), address, resources) as (client, count):
-        workers = _workers(client, address, at_least=count)
-        _check_versions(client)
+    stop = threading.Event()
+    # Ctrl-C and SIGTERM raise in the main thread; in the midst of dask they would leave it in pieces. So dask
+    # lives in another thread, which is told to stop, and waited for.
+    with ThreadPoolExecutor(1, thread_name_prefix="dask", initializer=shield_from_ctrl_c) as thread:
+        working = thread.submit(_render, session, journal, todo, address, resources, progress, stop)
+        try:
+            return working.result()
+        finally:
+            stop.set()
+
+
+def _render(
+    session: Session,
+    journal: Journal,
+    todo: list[int],
+    address: str,
+    resources: Resources,
+    progress: Progress,
+    stop: threading.Event,
+) -> tuple[Counts, int]:
+    with connected(session, len(todo), address, resources) as (client, count):
+        workers = started_workers(client, address, count)
+        check_versions(client)
         threads = sum(workers.values())
         progress.note(f"dask at {client.scheduler.address}: {len(workers)} workers, {threads} threads")
         memory_mb = resources.memory_mb
@@ -98,7 +117,7 @@ def render_on_cluster(
             memory_mb = (memory_mb or default_memory_mb()) / len(workers)
         errand = _errand(session, journal, workers, memory_mb)
         wanted = {block: session.wanted_chips[block] for block in in_order(session.blocks, todo)}
-        counts = _Dealer(client, address, errand, journal, wanted, progress).run()
+        counts = _Dealer(client, address, errand, journal, wanted, progress, stop).run()
     return counts, threads
 
 
@@ -126,6 +145,7 @@ class _Dealer:
         journal: Journal,
         wanted: Mapping[int, list[Chip]],
         progress: Progress,
+        stop: threading.Event,
     ) -> None:
         from geoseg.render.renderer import Counts
 
@@ -135,6 +155,7 @@ class _Dealer:
         self._journal = journal
         self._wanted = wanted
         self._progress = progress
+        self._stop = stop
         self._left = list(wanted)
         self._missing = set(wanted)
         self._running: dict[Any, list[int]] = {}
@@ -151,6 +172,8 @@ class _Dealer:
             raise WriteError(f"writing {self._errand.folder} failed: {error.strerror}; make room") from error
         try:
             while self._left or self._running:
+                if self._stop.is_set():
+                    raise RunIsOverError
                 self._hand_out()
                 self._wait()
                 self._adopt()
@@ -166,7 +189,7 @@ class _Dealer:
 
     def _hand_out(self) -> None:
         """As many groups as there are workers; dask gives each to the one that is idle."""
-        count = len(_workers(self._client, self._address))
+        count = len(workers_of(self._client, self._address))
         now = time.monotonic()
         if count:
             self._seen_workers_at = now
@@ -241,121 +264,3 @@ def _errand(
         memory_mb=memory_mb,
         neighbours=max(hosts.values()),
     )
-
-
-@contextlib.contextmanager
-def _connected(session: Session, todo: int, address: str, resources: Resources) -> Iterator[tuple[Any, int]]:
-    """A client of the cluster, and the workers to wait for; what was started is stopped at the end."""
-    try:
-        import distributed
-    except ImportError as error:
-        raise InputError("--dask needs dask's distributed; pip install 'geoseg[dask]'") from error
-
-    if address != LOCAL and "://" not in address:
-        raise InputError(f"--dask {address}: give an address such as tcp://host:8786, or local")
-    if address == LOCAL:
-        with (
-            _quiet(),
-            _local_cluster(session, todo, resources) as (cluster, count),
-            distributed.Client(cluster, set_as_default=False) as client,
-        ):
-            yield client, count
-        return
-    with _quiet(), contextlib.ExitStack() as stack:
-        try:
-            client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"no dask scheduler answers at {address}; start one with dask scheduler"
-            ) from error
-        yield stack.enter_context(client), 1
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep dask's log from the terminal, unless the user asked to hear the libraries."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
-    before = [logger.level for logger in loggers]
-    if logging.getLogger().level > logging.INFO:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _local_cluster(session: Session, todo: int, resources: Resources) -> Iterator[tuple[Any, int]]:
-    """A cluster of processes on this machine, which start while the block runs."""
-    import distributed
-
-    on_gpu = session.plan.device == "cuda"
-    count = 1 if on_gpu else min(todo, _local_processes(session, resources))
-    with (
-        tempfile.TemporaryDirectory(prefix="geoseg-dask-", ignore_cleanup_errors=True) as scratch,
-        # Processes are started inside, so that whatever happens then, they are stopped.
-        distributed.LocalCluster(
-            n_workers=0,
-            threads_per_worker=resources.workers or default_workers("cuda") if on_gpu else 1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-            memory_limit=0,
-            local_directory=scratch,
-            silence_logs=logging.CRITICAL,
-            preload=["geoseg.render.worker"],
-        ) as cluster,
-    ):
-        cluster.scale(count)
-        yield cluster, count
-
-
-def _local_processes(session: Session, resources: Resources) -> int:
-    """As many as there are cores, or fewer where memory is short."""
-    blocks, job = session.blocks, session.job()
-    wide = min(strip_blocks(blocks), blocks.shape[1])
-    each = held_mb() + peak_mb(blocks, job.appetite, workers=1, blocks_wide=wide)
-    fit = int((resources.memory_mb or default_memory_mb()) // each)
-    return max(1, min(resources.workers or default_workers("cpu"), fit))
-
-
-def _workers(client: Any, address: str, *, at_least: int = 0) -> dict[str, int]:
-    """Threads of each worker, by its address.
-
-    Args:
-        client: of the cluster.
-        address: where it is, for messages.
-        at_least: how many to wait for.
-
-    Raises:
-        InputError: there are not as many in a while.
-        GeosegError: the scheduler is gone.
-    """
-    try:
-        if at_least:
-            client.wait_for_workers(at_least, timeout=WORKERS_S)
-        return dict(client.nthreads())
-    except TimeoutError as error:
-        if address == LOCAL:
-            raise GeosegError("the processes of --dask local do not start; render without it") from error
-        raise InputError(
-            f"the dask scheduler at {address} has no workers; start some with dask worker {address}"
-        ) from error
-    except (OSError, RuntimeError) as error:
-        raise GeosegError(_LOST.format(address)) from error
-
-
-def _check_versions(client: Any) -> None:
-    """Refuse workers without this very version, before they are sent what they could not read."""
-    found = client.run(importlib.metadata.version, "geoseg", on_error="return")
-    for worker, version in found.items():
-        if isinstance(version, importlib.metadata.PackageNotFoundError):
-            version = "no geoseg"
-        if isinstance(version, str) and version != __version__:
-            raise InputError(
-                f"dask worker {worker} has {version}, not geoseg {__version__}; "
-                "install the same version on all machines"
-            )

@@ -20,7 +20,7 @@ USUAL_CHIPS_WIDE = 24
 DEFAULT_SHARE = 0.5
 """Share of the memory that is free which is used when nothing is said."""
 
-GDAL_CACHE_MB = 64
+_GDAL_CACHE_MB = 128
 _ASSEMBLY_MB = 160
 """GDAL's cache, buffers of the reader and writers, and the copy to a Cloud-Optimised GeoTIFF."""
 
@@ -117,7 +117,7 @@ def peak_mb(blocks: BlockGrid, appetite: Appetite, *, workers: int, blocks_wide:
     layer_bytes = blocks.chips_high * stride**2 * blocks.scale**2 * sum(blocks.layers.values())
     open_blocks = 1.5 * chips_wide * layer_bytes
     total = workers * appetite.look + pixels + kept + borders + open_blocks
-    return total / 1e6 + GDAL_CACHE_MB + _ASSEMBLY_MB
+    return total / 1e6 + _GDAL_CACHE_MB + _ASSEMBLY_MB
 
 
 def strips(blocks: BlockGrid, wanted: Sequence[int], blocks_wide: int) -> list[list[int]]:

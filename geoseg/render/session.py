@@ -22,13 +22,12 @@ from geoseg.config import PredictConfig
 from geoseg.errors import InputError, LabelsError, SceneError
 from geoseg.models.card import ModelCard, find_model, fingerprint, read_card
 from geoseg.progress import Progress
-from geoseg.raster.gdal import cache_limit
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.scene import Scene
 from geoseg.raster.windows import clip, show
 from geoseg.render.blocks import BlockGrid
 from geoseg.render.grid import Chip, default_overlap
-from geoseg.render.memory import GDAL_CACHE_MB, Appetite, Division, default_memory_mb, divide, held_mb
+from geoseg.render.memory import Appetite, Division, default_memory_mb, divide, held_mb
 from geoseg.render.plan import LayerName, Plan, Precision, file_sha256
 
 if TYPE_CHECKING:
@@ -229,10 +228,7 @@ def open_session(request: Request, progress: Progress) -> Iterator[Session]:
     config = request.config
     model = find_model(request.model)
     card = read_card(model)
-    with (
-        cache_limit(GDAL_CACHE_MB),
-        Scene.open(request.scene, bands=config.bands, nodata=config.nodata) as scene,
-    ):
+    with Scene.open(request.scene, bands=config.bands, nodata=config.nodata) as scene:
         check_fit(scene, card, model, progress)
         progress.note(f"model {model} ({card.architecture.architecture}, {len(card.classes)} classes)")
         device = choose_device(request.device)

@@ -12,7 +12,6 @@ import atexit
 import contextlib
 import dataclasses
 import platform
-import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -211,12 +210,3 @@ def _close_at_exit() -> None:
         # In the wrong thread: the files are closed, the settings of a thread that is gone are not found.
         with contextlib.suppress(Exception):
             _opened.close.close()
-
-
-def dask_setup(_worker: Any) -> None:
-    """Called in each process that :mod:`geoseg.render.cluster` starts.
-
-    Ctrl-C in a terminal reaches all processes; the one that owns the run takes care of the others.
-    """
-    with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGINT, signal.SIG_IGN)

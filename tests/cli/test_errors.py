@@ -44,7 +44,7 @@ def fail(args: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> 
         (["train", "--tile", "x"], "no such option: --tile; did you mean --tiles?"),
         (["train"], "missing option '--tiles'"),
         (["predict", "a.tif"], "missing option '--output'"),
-        (["predict", "a", "b", "-o", "c"], "got unexpected extra argument"),
+        (["vectorize", "a", "b", "-o", "c"], "got unexpected extra argument"),
         (["tile", "a", "-l", "b", "-o", "c", "--size", "big"], "invalid value for '--size'"),
         (["predict", "a", "-o", "b", "--precision", "fp33"], "'fp33' is not one of 'auto', 'fp32'"),
         (["evaluate", "a.tif"], "give MASK and LABELS, or --tiles"),
@@ -197,10 +197,13 @@ def test_interrupt_tells_what_the_stage_noted(
     scene: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = KeyboardInterrupt()
-    error.add_note("go on with --resume")
+    error.add_note("2 of 9 blocks are kept")
     break_predict(monkeypatch, error)
-    line = fail(["predict", "scene.tif", "-o", "x.tif"], capsys, 130)
-    assert line == "interrupted; go on with --resume"
+    line = fail(["predict", "scene.tif", "-o", "my x.tif"], capsys, 130)
+    again = "geoseg predict scene.tif -o 'my x.tif' --resume"
+    assert line == f"interrupted; 2 of 9 blocks are kept; go on with: {again}"
+    line = fail(["predict", "scene.tif", "--resume", "-o", "x.tif"], capsys, 130)
+    assert line.endswith("go on with: geoseg predict scene.tif -o x.tif --resume")
 
 
 @pytest.mark.parametrize("how", ["before", "after", "environment"])

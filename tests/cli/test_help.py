@@ -45,7 +45,17 @@ def help_of(verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
 
 
 def test_every_stage_is_a_verb() -> None:
-    assert VERBS == ("tile", "train", "predict", "vectorize", "evaluate", "demo", "info")
+    assert VERBS == (
+        "tile",
+        "train",
+        "predict",
+        "merge",
+        "vectorize",
+        "evaluate",
+        "check-seams",
+        "demo",
+        "info",
+    )
 
 
 @pytest.mark.parametrize("verb", VERBS)

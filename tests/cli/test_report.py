@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rasterio.windows import Window
 from scenes import write_scene
 
 import geoseg.evaluate
@@ -19,6 +20,7 @@ import geoseg.vectorize
 from geoseg.config import Config, PredictConfig, TrainConfig, VectorizeConfig
 from geoseg.evaluate import EvaluateReport
 from geoseg.predict import PredictReport
+from geoseg.render.work import Resources
 from geoseg.train import TrainReport
 from geoseg.vectorize import VectorizeReport
 from geoseg_cli import report, terminal
@@ -33,9 +35,14 @@ PREDICTED = PredictReport(
     nodata_pixels=24,
     chips=1,
     skipped=0,
+    blocks=1,
+    resumed_blocks=0,
+    probabilities=None,
+    uncertainty=None,
     seconds=1.5,
     peak_mb=100.0,
     device="cpu",
+    workers=2,
 )
 VECTORIZED = VectorizeReport(
     output=Path("x.gpkg"),
@@ -117,8 +124,10 @@ def test_verbose_before_and_after_the_verb(args: list[str], calls: Calls) -> Non
 
 def test_options_reach_the_stage(calls: Calls) -> None:
     Path("model.safetensors").touch()
-    args = ["--size", "128", "--overlap", "16", "--batch-size", "2", "--precision", "fp32", "--no-refine"]
+    args = ["--size", "128", "--overlap", "32", "--batch-size", "2", "--precision", "fp32", "--no-refine"]
     args += ["--margin", "0.5", "--bands", "3,1", "--nodata", "7", "--points-per-pixel", "0.1"]
+    args += ["--scale", "2", "--tta", "--window", "1,2,30,40", "--probabilities", "p.tif", "--resume"]
+    args += ["--uncertainty", "u.tif", "--workers", "3", "--memory", "1.5GB"]
     assert main([*PREDICT, *args, "--device", "cpu", "-m", "model.safetensors", "--overwrite"]) == 0
     assert calls.positional == [(Path("scene.tif"), Path("mask.tif"))]
     assert calls.keywords == [
@@ -126,7 +135,7 @@ def test_options_reach_the_stage(calls: Calls) -> None:
             "model": Path("model.safetensors"),
             "config": PredictConfig(
                 size_px=128,
-                overlap_px=16,
+                overlap_px=32,
                 batch_size=2,
                 precision="fp32",
                 refine=False,
@@ -134,9 +143,18 @@ def test_options_reach_the_stage(calls: Calls) -> None:
                 bands=(3, 1),
                 nodata=7,
                 points_per_pixel=0.1,
+                scale=2,
+                tta=True,
             ),
             "device": "cpu",
             "overwrite": True,
+            "resume": True,
+            "window": Window(1, 2, 30, 40),
+            "bounds": None,
+            "aoi": None,
+            "probabilities": Path("p.tif"),
+            "uncertainty": Path("u.tif"),
+            "resources": Resources(workers=3, memory_mb=1500.0),
         }
     ]
 

@@ -498,7 +498,7 @@ def test_what_gets_lost_silently_is_heard(
     def careless_copy(source: Path, target: Path, **options: Any) -> None:
         if loss in {"block", "draft"}:
             with rasterio.open(source, "r+") as draft:
-                lost = Window(512, 512, 512, 88) if loss == "block" else Window(0, 0, 700, 600)
+                lost = Window(512, 512, 188, 88) if loss == "block" else Window(0, 0, 700, 600)
                 draft.write(np.full((draft.count, lost.height, lost.width), 255, np.uint8), window=lost)
         copy(source, target, **options)
         content = bytearray(target.read_bytes())
@@ -544,7 +544,8 @@ def test_memory_does_not_grow_with_the_raster(tmp_path: Path) -> None:
         "    box = GeoBox(crs=None, transform=scenes.north_up(), shape=(height, 2048))\n"
         "    with RasterWriter(Path(sys.argv[1]), box, layer) as writer:\n"
         "        for row in range(0, height, 1024): writer.write(Window(0, row, 2048, 1024), tile)\n"
-        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+        "    unit = 1 if sys.platform == 'darwin' else 1024\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20)\n"
     )
     tests = str(Path(scenes.__file__).parent)
     done = subprocess.run(
@@ -552,7 +553,7 @@ def test_memory_does_not_grow_with_the_raster(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     small_mb, large_mb = map(int, done.stdout.split())
-    assert large_mb - small_mb < 30  # of 117 MB more pixels
+    assert large_mb - small_mb < 60  # of 112 MiB more pixels
 
 
 # Category names in the sidecar
