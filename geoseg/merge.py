@@ -93,7 +93,7 @@ def merge(
     outputs = named_outputs(output, probabilities, uncertainty)
     check_outputs(outputs, overwrite=overwrite, inputs=shards)
     opened = [open_shard(path) for path in shards]
-    first = _check_set(opened, output)
+    first = _check_set(opened)
     for name in outputs:
         if name not in first.plan.layers:
             raise InputError(f"the shards hold no {name}; predict them again with --{name}")
@@ -137,7 +137,7 @@ def merge(
     )
 
 
-def _check_set(shards: Sequence[ShardFile], output: Path) -> ShardFile:
+def _check_set(shards: Sequence[ShardFile]) -> ShardFile:
     """The first of the shards; all of them are of one prediction, and each is there once.
 
     Raises:
@@ -146,6 +146,8 @@ def _check_set(shards: Sequence[ShardFile], output: Path) -> ShardFile:
     if not shards:
         raise InputError("no shards; give all that geoseg predict --shard wrote")
     first, seen = shards[0], dict[ShardId, ShardFile]()
+    # As JSON: ground control points do not compare.
+    facts = first.facts.to_json()
     for shard in shards:
         other = seen.setdefault(shard.shard, shard)
         if other is not shard:
@@ -155,7 +157,7 @@ def _check_set(shards: Sequence[ShardFile], output: Path) -> ShardFile:
                 f"{shard.path} is {shard.shard}, {first.path} is {first.shard}; give shards of one prediction"
             )
         differences = first.plan.differences(shard.plan)
-        if differences or shard.facts != first.facts:
+        if differences or shard.facts.to_json() != facts:
             how = differences[0] if differences else "another grid, area or classes"
             raise InputError(
                 f"{shard.path} does not belong to {first.path}: {how}; make all shards with the same options"
@@ -171,8 +173,7 @@ def _check_set(shards: Sequence[ShardFile], output: Path) -> ShardFile:
         named = ShardId(index=missing[0], count=count)
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"{named}{more} is missing; make it with --shard {named.index}/{count}, or give "
-            f"{named.path(output).name} too"
+            f"{named}{more} is missing; make it with --shard {named.index}/{count} or give it too"
         )
     return first
 

@@ -9,7 +9,19 @@ from typer.core import TyperCommand, TyperOption
 
 import geoseg
 from geoseg.errors import GeosegError
-from geoseg_cli import check_seams, demo, evaluate, info, merge, options, predict, terminal, tile, train, vectorize
+from geoseg_cli import (
+    check_seams,
+    demo,
+    evaluate,
+    info,
+    merge,
+    options,
+    predict,
+    terminal,
+    tile,
+    train,
+    vectorize,
+)
 from geoseg_cli.report import Talk
 
 Quiet = Annotated[

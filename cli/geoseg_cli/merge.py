@@ -17,7 +17,7 @@ def merge(
     context: typer.Context,
     shards: Annotated[
         list[Path],
-        typer.Argument(metavar="SHARD...", help="All files that predict --shard made of a scene."),
+        typer.Argument(metavar="SHARD", help="All files that predict --shard made of a scene."),
     ],
     *,
     output: Annotated[

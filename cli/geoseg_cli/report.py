@@ -183,7 +183,8 @@ def show_shard(talk: Talk, done: ShardReport) -> None:
     talk.show(
         done.to_json(),
         lines=[
-            f"wrote {done.output} ({done.blocks} of {done.all_blocks} blocks) in {terminal.clock(done.seconds)}",
+            f"wrote {done.output} ({done.blocks} of {done.all_blocks} blocks) "
+            f"in {terminal.clock(done.seconds)}",
             f"next, when all {done.count} shards are there: geoseg merge {every} -o {done.mask}",
         ],
     )

@@ -28,7 +28,8 @@ SIDE_MULTIPLE = 32
 """The side of a chip is a multiple of this many pixels: no map of any stride ends in a part of a cell."""
 
 POINTS_STEP = 128
-"""The head runs on multiples of so many points; on multiples of four times as many where there are many."""
+POINTS_AT_ONCE = 1024
+"""The head runs on multiples of so many points, and on a CPU on no more than so many together."""
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -185,16 +186,17 @@ class ChipNetwork:
         )
 
     def _decide(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """The head, on a number of points out of few.
+        """The head, on a CPU on a few points at a time, and always on a number of them out of few.
 
-        oneDNN makes and keeps machine code for every shape it meets, some 300 kB each: with the numbers as
-        they come memory grew by 5 MB a chip, and making the code took as long as running it.
+        What the layers hand on then stays in the processor's cache. And oneDNN makes and keeps machine code
+        for every shape it meets, some 300 kB each: with the numbers as they come, memory grew by 5 MB a chip.
         """
         points = len(fine)
-        missing = -points % (POINTS_STEP if points < 8 * POINTS_STEP else 4 * POINTS_STEP)
+        missing = -points % POINTS_STEP
         fine, coarse = (F.pad(values, (0, 0, 0, missing)) for values in (fine, coarse))
-        logits: Tensor = self._head(fine, coarse)
-        return logits[:points]
+        at_once = POINTS_AT_ONCE if self.device.type == "cpu" else max(1, len(fine))
+        parts = zip(fine.split(at_once), coarse.split(at_once), strict=True)
+        return torch.cat([self._head(*part) for part in parts])[:points]
 
     def _parts(self, images: Tensor) -> Iterator[Tensor]:
         """The batches (n, B, S, S) float32 that ``images`` are computed in, on the network's device."""
