@@ -103,11 +103,20 @@ def staged_folder(path: Path) -> Iterator[Path]:
         _sync(path.absolute().parent)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove staging folders of ``path`` that killed processes left; nothing else may be writing it now."""
+    for left in path.absolute().parent.glob(f"{_staging_prefix(path)}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _staging_prefix(path: Path) -> str:
+    # A hash, not the name itself: a 255-byte output name leaves no room for a prefix.
+    return f".geoseg-{hashlib.sha256(path.name.encode()).hexdigest()[:8]}-"
+
+
 @contextlib.contextmanager
 def _staging_folder(path: Path) -> Iterator[Path]:
-    # A hash, not the name itself: a 255-byte output name leaves no room for a prefix.
-    digest = hashlib.sha256(path.name.encode()).hexdigest()[:8]
-    staging = Path(tempfile.mkdtemp(prefix=f".geoseg-{digest}-", dir=path.absolute().parent))
+    staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(path), dir=path.absolute().parent))
     staging.chmod(0o777 & ~_umask())
     try:
         yield staging

@@ -19,7 +19,7 @@ from geoseg.classes import IGNORE
 from geoseg.config import PredictConfig
 from geoseg.errors import GeosegError, OutputError
 from geoseg.models.card import find_model
-from geoseg.outputs import check_output, check_output_folder
+from geoseg.outputs import check_output, check_output_folder, remove_leftovers
 from geoseg.progress import SILENT, Progress
 from geoseg.render.assemble import assemble
 from geoseg.render.journal import journal_folder, missing, open_journal
@@ -138,6 +138,8 @@ def predict(
         with open_journal(
             journal_folder(output), session.plan, session.blocks, resume=resume, replace=overwrite
         ) as journal:
+            for path in outputs.values():
+                remove_leftovers(path)
             todo = missing(journal, wanted)
             if len(todo) < len(wanted):
                 progress.note(f"{len(wanted) - len(todo)} of {len(wanted)} blocks were finished before")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     SectionT = TypeVar("SectionT", bound=BaseModel)
 
 INPUT, MODEL, OUTPUT, PART, SPEED, SPLIT, TALK = "Input", "Model", "Output", "Part", "Speed", "Split", "Talk"
+MACHINES = "More machines"
 """Panels of the help."""
 
 

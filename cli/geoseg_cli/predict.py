@@ -10,7 +10,7 @@ import typer
 from geoseg.errors import GeosegError, InputError
 from geoseg.outputs import check_output
 from geoseg_cli import options, report
-from geoseg_cli.options import INPUT, MODEL, OUTPUT, PART, SPEED, Overwrite, setting
+from geoseg_cli.options import INPUT, MACHINES, MODEL, OUTPUT, PART, SPEED, Overwrite, setting
 
 
 def predict(
@@ -176,6 +176,24 @@ def predict(
     ] = None,
     workers: options.Workers = None,
     memory: options.Memory = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Render only this part of the scene, into a file that geoseg merge takes.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            "--dask",
+            metavar="ADDRESS|local",
+            help="Render on the workers of a dask scheduler, or on processes of this machine.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
 ) -> None:
     """Predict the class of every pixel of a scene, as a mask on the same grid.
 
@@ -189,7 +207,7 @@ def predict(
     if aoi is not None:
         options.check_labels(aoi)
     for path in (output, probabilities, uncertainty):
-        if path is not None and not many and not dry_run:
+        if path is not None and not many and not dry_run and shard is None:
             check_output(path, overwrite=overwrite, inputs=scenes)
     options.check_model(model)
     config = options.config_of(
@@ -217,7 +235,7 @@ def predict(
         from geoseg.predict import predict as run
         from geoseg.render.work import Resources
 
-        resources = Resources(workers=workers, memory_mb=options.megabytes(memory))
+        resources = Resources(workers=workers, memory_mb=options.megabytes(memory), dask=dask)
         if dry_run:
             if many:
                 raise InputError("--dry-run looks at one scene; give one")
@@ -237,6 +255,16 @@ def predict(
             "progress": progress,
             **part,
         }
+        if shard is not None:
+            if many:
+                raise InputError("--shard takes one scene; give one, and a file as output")
+            from geoseg.render.shards import ShardId
+            from geoseg.shard import predict_shard
+
+            made = predict_shard(scenes[0], output, ShardId.parse(shard), **common)
+            progress.end()
+            report.show_shard(talk, made)
+            return
         if not many:
             done = run(scenes[0], output, **common)
             progress.end()

@@ -23,23 +23,6 @@ def cover(length: int, size: int, stride: int) -> list[int]:
     return [*offsets, length - size]
 
 
-def chip_windows(shape: tuple[int, int], size_px: int, overlap_px: int) -> list[Window]:
-    """Square windows of ``size_px`` that cover a raster, in row-major order.
-
-    Neighbours overlap by ``overlap_px``, the last of a row or column by more. A raster smaller than
-    ``size_px`` gets windows that reach beyond it.
-
-    Args:
-        shape: (height, width) of the raster.
-        size_px: side of the windows.
-        overlap_px: overlap of neighbours, below ``size_px``.
-    """
-    height, width = shape
-    stride = size_px - overlap_px
-    columns = cover(width, size_px, stride)
-    return [Window(col, row, size_px, size_px) for row in cover(height, size_px, stride) for col in columns]
-
-
 def row_windows(shape: tuple[int, int], rows: int) -> Iterator[Window]:
     """Full-width windows of up to ``rows`` rows, top to bottom."""
     height, width = shape

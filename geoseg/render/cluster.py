@@ -127,10 +127,11 @@ def next_group(blocks: BlockGrid, left: list[int], workers: int) -> list[int]:
     Whole rows of a strip where there are enough, since the chips around a group are looked at once more.
     """
     wide = strip_blocks(blocks)
-    size = min(MAX_GROUP_BLOCKS, math.ceil(len(left) / (GROUPS_A_WORKER * workers)))
-    if size > wide:
-        size = math.ceil(size / wide) * wide
     strip = blocks.place(left[0])[1] // wide
+    row = min(wide, blocks.shape[1] - strip * wide)
+    size = min(MAX_GROUP_BLOCKS, math.ceil(len(left) / (GROUPS_A_WORKER * workers)))
+    if size > row:
+        size = math.ceil(size / row) * row
     return list(itertools.takewhile(lambda block: blocks.place(block)[1] // wide == strip, left[:size]))
 
 

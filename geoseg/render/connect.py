@@ -155,6 +155,4 @@ def check_versions(client: Any) -> None:
         missing = isinstance(version, importlib.metadata.PackageNotFoundError)
         if missing or (isinstance(version, str) and version != __version__):
             has = "no geoseg" if missing else f"geoseg {version}"
-            raise InputError(
-                f"dask worker {worker} has {has}; install geoseg {__version__} on all machines"
-            )
+            raise InputError(f"dask worker {worker} has {has}; install geoseg {__version__} on all machines")

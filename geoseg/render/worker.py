@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoseg import __version__
-from geoseg.errors import InputError, OutputError
+from geoseg.errors import GeosegError, InputError, OutputError
 from geoseg.progress import SILENT, SilentProgress
 from geoseg.render.grid import Chip
 from geoseg.render.journal import Journal
@@ -110,8 +110,13 @@ def render_blocks(
         ReadError: the scene is damaged.
         WriteError: the disk is full.
     """
-    _check_version(errand)
-    return _thread.submit(_render, errand, blocks, threads or _threads(errand.plan)).result()
+    try:
+        _check_version(errand)
+        return _thread.submit(_render, errand, blocks, threads or _threads(errand.plan)).result()
+    except GeosegError as error:
+        plain = type(error)(str(error))
+    # Without what led to it, which rasterio made and nobody can pickle.
+    raise plain
 
 
 def _render(errand: Errand, blocks: Mapping[int, Sequence[Chip]], threads: int) -> Rendered:

@@ -299,7 +299,8 @@ def test_refining_is_subdivision_with_the_models_head(model: PointRendDeepLab, n
                 inner=inner,
                 valid=allowed,
             )
-        assert torch.equal(found, expected)
+        # The number of points in a call may change how a matrix product rounds.
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def balanced(model: PointRendDeepLab, image: Tensor) -> PointRendDeepLab:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
 
-from geoseg.raster.windows import block_windows, chip_windows, clip, cover, row_windows, slices_within
+from geoseg.raster.windows import block_windows, clip, cover, row_windows, slices_within
 
 
 @settings(deadline=None, max_examples=200)
@@ -35,14 +35,6 @@ def test_cover_refuses_gaps(length: int, size: int, stride: int) -> None:
         cover(length, size, stride)
 
 
-def test_chip_windows_are_row_major_and_keep_their_size() -> None:
-    windows = chip_windows((100, 150), 64, 16)
-    assert [(w.row_off, w.col_off) for w in windows] == [(row, col) for row in (0, 36) for col in (0, 48, 86)]
-    assert {(w.height, w.width) for w in windows} == {(64, 64)}
-    assert chip_windows((10, 20), 64, 0) == [Window(0, 0, 64, 64)]
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (7, 13), (16, 16), (17, 5)])
 def test_row_and_block_windows_tile_without_overlap(shape: tuple[int, int]) -> None:
     for windows in (list(row_windows(shape, 4)), list(block_windows(shape, 8))):
         counts = np.zeros(shape, int)

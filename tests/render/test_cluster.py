@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ distributed = pytest.importorskip("distributed")
 psutil = pytest.importorskip("psutil")
 
 FP32 = PredictConfig(precision="fp32", size_px=64, overlap_px=32)
-SHAPE = (500, 600)
+SHAPE = (200, 600)
 
 
 @given(
@@ -76,7 +77,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory, scene: Path, model: Path)
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster of one worker with two threads; quick to start, as it lives in this process."""
     with distributed.LocalCluster(
         n_workers=1,
@@ -86,6 +87,7 @@ def address() -> Iterator[str]:
         dashboard_address=None,
         scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         silence_logs=logging.CRITICAL,
+        local_directory=str(tmp_path_factory.mktemp("dask")),
     ) as local:
         yield local.scheduler_address
 
@@ -98,7 +100,7 @@ class _Tell(SilentProgress):
         self.notes: list[str] = []
         self.after, self.action = after, action
 
-    def begin(self, name: str, total: int, unit: str) -> None:
+    def begin(self, name: str, total: int, unit: str) -> None:  # noqa: ARG002
         if unit == "chips":
             self.total = total
 
@@ -128,8 +130,8 @@ def test_a_cluster_gives_the_bytes_of_one_process(
     )
     assert report.output.read_bytes() == expected
     assert report.workers == 2
-    assert report.chips > progress.total, "chips around groups are looked at once more"
-    assert progress.chips >= progress.total
+    assert report.chips >= progress.total
+    assert progress.chips == progress.total + report.blocks  # which are written then
     assert any(address in note for note in progress.notes)
     assert {path.name for path in tmp_path.iterdir()} == {"mask.tif", "mask.tif.aux.xml"}
 
@@ -271,7 +273,7 @@ def test_workers_that_keep_dying_are_given_up(
     tmp_path: Path, scene: Path, model: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*args: Any) -> worker.Rendered:
-        raise distributed.KilledWorker("task", None, 3)
+        raise distributed.KilledWorker("task", SimpleNamespace(address="tcp://a:1"), 3)
 
     monkeypatch.setattr(cluster, "render_blocks", die)
     with pytest.raises(GeosegError, match=r"^dask workers keep dying over block 0, .*; lower --memory"):
@@ -358,10 +360,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="has no process groups")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_leave_nobody_behind(
-    tmp_path: Path, scene: Path, model: Path, number: signal.Signals, code: int
-) -> None:
+def test_ctrl_c_leaves_nobody_behind(tmp_path: Path, scene: Path, model: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     process = subprocess.Popen(
         [sys.executable, "script.py", scene, model],
@@ -376,13 +375,13 @@ def test_ctrl_c_and_sigterm_leave_nobody_behind(
         assert process.stdout.readline() == "chips\n"
         workers = processes_of(process.pid)
         assert len(workers) == 2
-        # Ctrl-C in a terminal reaches the workers, too.
-        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        # In a terminal it reaches the workers, too.
+        os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == code
+    assert process.returncode == 130
     assert len(errors.splitlines()) == 1, errors
     assert errors.startswith("geoseg: error: ")
     deadline = time.monotonic() + 10

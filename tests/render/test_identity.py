@@ -16,6 +16,7 @@ from scenes import north_up, write_scene
 
 from geoseg.config import PredictConfig
 from geoseg.errors import InputError, OutputError, WriteError
+from geoseg.outputs import staged_file
 from geoseg.predict import predict
 from geoseg.progress import SilentProgress
 from geoseg.render import memory, session
@@ -187,6 +188,15 @@ def test_damaged_blocks_are_rendered_again(tmp_path: Path, model: Path, scene: P
     (journal_folder(mask) / "0000007.block.123").write_bytes(b"half")
     predict(scene, mask, model=model, config=FP32, resume=True)
     assert mask.read_bytes() == (whole / "mask.tif").read_bytes()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, model: Path, scene: Path) -> None:
+    mask = tmp_path / "mask.tif"
+    stages = [staged_file(mask), staged_file(tmp_path / "other.tif")]
+    kept = [stage.__enter__().parent for stage in stages]
+    predict(scene, mask, model=model, config=FP32)
+    assert not kept[0].exists()
+    assert kept[1].exists(), "somebody may be writing there"
 
 
 def test_damaged_plan_is_told(tmp_path: Path, model: Path, scene: Path) -> None:
