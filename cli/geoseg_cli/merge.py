@@ -44,12 +44,11 @@ def merge(
 ) -> None:
     """Make the mask of a scene that several machines predicted in shards, as one would have made it.
 
-    Needs neither the scene nor the model.
+    Needs neither the scene nor the model. A shard is what predict --shard 1/4 (to 4/4) makes.
 
     Examples:
-      geoseg predict scene.tif -o mask.tif --shard 1/2
-      geoseg predict scene.tif -o mask.tif --shard 2/2
-      geoseg merge mask.tif.shard-*-of-2 -o mask.tif
+      geoseg merge mask.tif.shard-*-of-4 -o mask.tif
+      geoseg merge mask.tif.shard-*-of-4 -o mask.tif --uncertainty uncertainty.tif
     """
     for path in shards:
         if not path.exists():
