@@ -19,12 +19,12 @@ from geoseg.classes import IGNORE
 from geoseg.config import PredictConfig
 from geoseg.errors import GeosegError, OutputError
 from geoseg.models.card import find_model
-from geoseg.outputs import check_output, check_output_folder, remove_leftovers
+from geoseg.outputs import check_output_folder, remove_leftovers
 from geoseg.progress import SILENT, Progress
-from geoseg.render.assemble import assemble
+from geoseg.render.assemble import assemble, check_outputs, named_outputs
 from geoseg.render.journal import journal_folder, missing, open_journal
 from geoseg.render.memory import peak_so_far_mb
-from geoseg.render.plan import LAYERS, LayerName
+from geoseg.render.plan import LayerName
 from geoseg.render.session import Bounds, Request, open_session
 from geoseg.render.work import Resources, render_missing
 
@@ -173,25 +173,6 @@ def predict(
         device=session.label,
         workers=workers,
     )
-
-
-def named_outputs(mask: Path, probabilities: Path | None, uncertainty: Path | None) -> dict[LayerName, Path]:
-    """The outputs by the layer they hold, in the order of :data:`geoseg.render.plan.LAYERS`."""
-    paths = {"mask": mask, "probabilities": probabilities, "uncertainty": uncertainty}
-    return {name: path for name in LAYERS if (path := paths[name]) is not None}
-
-
-def check_outputs(outputs: dict[LayerName, Path], *, overwrite: bool, inputs: Sequence[Path]) -> None:
-    """Refuse outputs that cannot or must not be written, before any work is done.
-
-    Raises:
-        OutputError: see :func:`geoseg.outputs.check_output`; or two outputs are the same file.
-    """
-    for path in outputs.values():
-        check_output(path, overwrite=overwrite, inputs=inputs)
-    places = [path.absolute() for path in outputs.values()]
-    if len(set(places)) < len(places):
-        raise OutputError("two outputs have the same path; give each its own")
 
 
 @dataclass(frozen=True, kw_only=True)

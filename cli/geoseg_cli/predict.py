@@ -291,7 +291,7 @@ def _estimate(
     resources: Any,
 ) -> None:
     from geoseg.estimate import estimate
-    from geoseg.predict import named_outputs
+    from geoseg.render.assemble import named_outputs
     from geoseg.render.session import Request
 
     request = Request(

@@ -195,7 +195,7 @@ class ChipNetwork:
         missing = -points % POINTS_STEP
         fine, coarse = (F.pad(values, (0, 0, 0, missing)) for values in (fine, coarse))
         at_once = POINTS_AT_ONCE if self.device.type == "cpu" else max(1, len(fine))
-        parts = zip(fine.split(at_once), coarse.split(at_once), strict=True)
+        parts = zip(torch.split(fine, at_once), torch.split(coarse, at_once), strict=True)
         return torch.cat([self._head(*part) for part in parts])[:points]
 
     def _parts(self, images: Tensor) -> Iterator[Tensor]:

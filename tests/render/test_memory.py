@@ -1,0 +1,65 @@
+"""How a limit divides the work."""
+
+from __future__ import annotations
+
+import pytest
+
+from geoseg.errors import InputError
+from geoseg.render.blocks import BlockGrid
+from geoseg.render.grid import ChipGrid
+from geoseg.render.memory import Appetite, available_mb, default_memory_mb, divide, peak_mb, strips
+
+APPETITE = Appetite(look=60_000_000, fine=800_000, coarse=20_000, scene_px=4)
+
+
+def blocks_of(side: int, classes: int = 0) -> BlockGrid:
+    grid = ChipGrid.of((side, side), size_px=512, overlap_px=128)
+    layers = {"mask": 1} | ({"probabilities": classes} if classes else {})
+    return BlockGrid.of(grid, scale=1, layers=layers)
+
+
+def test_memory_hardly_grows_with_the_scene() -> None:
+    peaks = [
+        divide(blocks_of(side), APPETITE, memory_mb=8000, workers=2, held_mb=900, full_width=False).peak_mb
+        for side in (8192, 20_000, 40_000, 100_000)
+    ]
+    assert max(peaks) < 1.1 * min(peaks)
+
+
+def test_less_memory_narrows_the_strips_then_takes_workers() -> None:
+    blocks = blocks_of(40_000, classes=19)
+    usual = divide(blocks, APPETITE, memory_mb=1e6, workers=8, held_mb=900, full_width=False)
+    assert (usual.workers, usual.blocks_wide * blocks.chips_wide) == (8, 24)
+    before = usual
+    least = 900 + peak_mb(blocks, APPETITE, workers=1, blocks_wide=1)
+    for memory_mb in range(int(usual.peak_mb), int(least), -20):
+        found = divide(blocks, APPETITE, memory_mb=memory_mb, workers=8, held_mb=900, full_width=False)
+        assert found.peak_mb <= memory_mb
+        assert (found.workers, found.blocks_wide) <= (before.workers, before.blocks_wide) or (
+            found.workers < before.workers
+        )
+        before = found
+    assert divide(blocks, APPETITE, memory_mb=least, workers=8, held_mb=900, full_width=False).workers == 1
+    with pytest.raises(InputError, match=rf"at least {least:,.0f} MB are needed; raise --memory"):
+        divide(blocks, APPETITE, memory_mb=least - 1, workers=8, held_mb=900, full_width=False)
+
+
+def test_scenes_in_whole_lines_are_read_in_whole_lines() -> None:
+    blocks = blocks_of(40_000)
+    found = divide(blocks, APPETITE, memory_mb=1e6, workers=2, held_mb=900, full_width=True)
+    assert found.blocks_wide == blocks.shape[1]
+
+
+def test_strips_hold_every_wanted_block_once() -> None:
+    blocks = blocks_of(30_000)
+    wanted = [block for block in range(len(blocks)) if block % 3]
+    for wide in (1, 2, 3, 100):
+        found = strips(blocks, wanted, wide)
+        assert sorted(block for strip in found for block in strip) == wanted
+        for strip in found:
+            assert len({blocks.place(block)[1] // wide for block in strip}) == 1
+            assert strip == sorted(strip)
+
+
+def test_defaults_are_a_share_of_what_is_free() -> None:
+    assert 0 < default_memory_mb() < available_mb()
