@@ -6,7 +6,7 @@ Usage: python benchmarks/predict.py [--scene SCENE --model MODEL] [--side 4096] 
 Three ways to the same mask, each in a process of its own, in turn:
 
 (a) network: nothing but the network on chips that lie ready in memory, as many as the scene has, at the same
-    precision, on as many threads: the limit;
+    precision, on as many threads: the limit. First without its point head, then with it;
 (b) predict: ``geoseg predict``, everything included: start, reading, refining, the Cloud-Optimised GeoTIFF;
 (c) naive (with ``--naive``): windows read one by one, batches of 4 in float32, each chip refined, a float32
     accumulator of the whole scene, argmax, an LZW GeoTIFF.
@@ -123,8 +123,8 @@ def widen_model(path: Path, source: Path) -> None:
     save_model(path, model, replace(card, band_names=names, dtype="uint16", stats=stats))
 
 
-def network_alone(scene: Path, model_path: Path, precision: str) -> float:
-    """Seconds of the network on as many chips as the scene has."""
+def network_alone(scene: Path, model_path: Path, precision: str) -> tuple[float, float]:
+    """Seconds of the network on as many chips as the scene has, without and with its point head."""
     model, card = load_model(model_path)
     network = ChipNetwork.of(model, dtype=DTYPES[precision])
     with rasterio.open(scene) as source:
@@ -132,16 +132,30 @@ def network_alone(scene: Path, model_path: Path, precision: str) -> float:
         chips = grid.shape[0] * grid.shape[1]
         images = []
         for number in range(16):
-            row, col = divmod(number * 769, 4096)
-            bands = source.read(window=Window(col % (source.width - SIZE), row * SIZE, SIZE, SIZE))
+            row, col = number // 4 * (source.height - SIZE) // 3, number % 4 * (source.width - SIZE) // 3
+            bands = source.read(window=Window(col, row, SIZE, SIZE))
             valid = np.ones((SIZE, SIZE), bool)
             images.append(torch.from_numpy(card.stats.normalise(bands, valid))[None])
     workers = default_workers("cpu")
+    inner = (OVERLAP // 2, OVERLAP // 2, SIZE - OVERLAP // 2, SIZE - OVERLAP // 2)
     with ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as pool:
-        list(pool.map(network.look, images[:4]))
-        started = time.perf_counter()
-        list(pool.map(lambda number: len(network.look(images[number % 16])), range(chips)))
-        return time.perf_counter() - started
+        views = [view for found in pool.map(network.look, images) for view in found]
+        rows = [[FineRows.of(maps) for maps in view.fine] for view in views]
+
+        def refine(number: int) -> int:
+            view, fine = views[number % 16], rows[number % 16]
+            cap = area_cap(1 / 4)
+            return len(
+                network.refine(view.coarse, fine, steps=network.steps, cap=cap, margin=0.9, inner=inner)
+            )
+
+        list(pool.map(refine, range(16)))
+        seconds = []
+        for work in (lambda number: len(network.look(images[number % 16])), refine):
+            started = time.perf_counter()
+            list(pool.map(work, range(chips)))
+            seconds.append(time.perf_counter() - started)
+    return seconds[0], sum(seconds)
 
 
 def naive(scene: Path, model_path: Path, output: Path) -> None:
@@ -177,7 +191,7 @@ def naive(scene: Path, model_path: Path, output: Path) -> None:
                     total[:, rows, cols] += torch.softmax(logits, 0).numpy() * weight
         ids = total.argmax(axis=0).astype(np.uint8)
         profile = source.profile | {"count": 1, "dtype": "uint8", "compress": "lzw", "nodata": 255}
-        del profile["photometric"]
+        profile.pop("photometric", None)
         with rasterio.open(output, "w", **profile) as target:
             target.write(ids, 1)
 
@@ -227,11 +241,12 @@ def main() -> None:
         folder = Path(name)
         scene, model = prepare(options, folder)
         given = ["--scene", scene, "--model", model]
-        seconds: dict[str, list[float]] = {"network": [], "predict": [], "naive": []}
+        seconds: dict[str, list[float]] = {"coarse": [], "network": [], "predict": [], "naive": []}
         for _ in range(options.runs):
             words = [sys.executable, __file__, "--only", "network", "--precision", options.precision, *given]
             done = subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True)
-            seconds["network"].append(json.loads(done.stdout))
+            for way, found in zip(("coarse", "network"), json.loads(done.stdout), strict=True):
+                seconds[way].append(found)
             mask = ["-o", folder / "mask.tif", "--overwrite", "--quiet", "--precision", options.precision]
             seconds["predict"].append(
                 run("-m", "geoseg_cli", "predict", scene, *mask, "--model", model, "--size", str(SIZE))
@@ -245,7 +260,10 @@ def main() -> None:
         print(f"{options.side} x {options.side} px, {what}, model {options.model or 'random'}")
         for way, median in medians.items():
             print(f"{way:8s} {median:7.1f} s   ({', '.join(f'{value:.1f}' for value in seconds[way])})")
+        share = medians["network"] / medians["coarse"] - 1
         print(f"predict / network alone: {medians['predict'] / medians['network']:.2f}")
+        print(f"predict / network without its head: {medians['predict'] / medians['coarse']:.2f}")
+        print(f"refinement / network without it: {share:.1%}")
         if options.naive:
             with rasterio.open(folder / "mask.tif") as ours, rasterio.open(folder / "n.tif") as theirs:
                 equal = float((ours.read(1) == theirs.read(1)).mean())
