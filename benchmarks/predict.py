@@ -41,7 +41,7 @@ from geoseg.models.card import ModelCard
 from geoseg.models.checkpoint import load_model, save_model
 from geoseg.models.deeplab import build_model
 from geoseg.models.engine import ChipNetwork
-from geoseg.models.inference import DTYPES
+from geoseg.models.inference import DEFAULT_MARGIN, DTYPES
 from geoseg.models.pointrend import FineRows, area_cap, subdivide
 from geoseg.render.grid import ChipGrid
 from geoseg.render.session import default_workers
@@ -146,7 +146,9 @@ def network_alone(scene: Path, model_path: Path, precision: str) -> tuple[float,
             view, fine = views[number % 16], rows[number % 16]
             cap = area_cap(1 / 4)
             return len(
-                network.refine(view.coarse, fine, steps=network.steps, cap=cap, margin=0.9, inner=inner)
+                network.refine(
+                    view.coarse, fine, steps=network.steps, cap=cap, margin=DEFAULT_MARGIN, inner=inner
+                )
             )
 
         list(pool.map(refine, range(16)))
@@ -184,7 +186,7 @@ def naive(scene: Path, model_path: Path, output: Path) -> None:
                         model.point_head,
                         steps=model.steps,
                         cap=area_cap(1 / 4),
-                        margin=0.9,
+                        margin=DEFAULT_MARGIN,
                     )
                     rows = slice(window.row_off, window.row_off + SIZE)
                     cols = slice(window.col_off, window.col_off + SIZE)

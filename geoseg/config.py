@@ -149,7 +149,7 @@ class PredictConfig(_Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     refine: bool = True
     """Point refinement; without it the coarse map is upsampled bilinearly."""
-    margin: Share = 0.9
+    margin: Share = 0.99
     """Pixels whose two best class probabilities lie further apart are sure and not refined; less and less
     is enough the finer the pixels."""
     points_per_pixel: Annotated[float, Field(gt=0.0, le=1.0)] = 1 / 4

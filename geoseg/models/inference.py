@@ -13,7 +13,7 @@ from geoseg.errors import ConfigError
 from geoseg.models.deeplab import PointRendDeepLab
 from geoseg.models.pointrend import FineRows, area_cap, subdivide, upsample
 
-DEFAULT_MARGIN = 0.9
+DEFAULT_MARGIN = 0.99
 DEFAULT_POINTS_PER_PIXEL = 1 / 4
 
 PRECISION_OF: Mapping[torch.dtype | None, Literal["fp32", "bf16", "fp16"]] = {

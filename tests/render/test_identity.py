@@ -168,7 +168,7 @@ def test_another_scene_model_or_option_is_refused(tmp_path: Path, model: Path, s
     for options, what in (
         ({"scene": changed}, "another scene"),
         ({"model": other_model}, "another model"),
-        ({"config": FP32.model_copy(update={"margin": 0.5})}, "margin 0.9 instead of 0.5"),
+        ({"config": FP32.model_copy(update={"margin": 0.5})}, "margin 0.99 instead of 0.5"),
         ({"config": FP32.model_copy(update={"overlap_px": 0})}, "overlap 32 instead of 0"),
         ({"window": Window(0, 0, 100, 100)}, "window none instead of 0,0,100,100"),
         ({"uncertainty": tmp_path / "u.tif"}, "layers mask instead of mask,uncertainty"),
