@@ -33,7 +33,10 @@ def test_help_in_the_readme_is_the_real_one() -> None:
     assert block.group(1).strip() == shown_help()
 
 
-@pytest.mark.parametrize("verb", ["tile", "train", "predict", "vectorize", "evaluate", "demo", "info"])
+@pytest.mark.parametrize(
+    "verb",
+    ["tile", "train", "predict", "merge", "vectorize", "evaluate", "check-seams", "demo", "info"],
+)
 def test_every_option_the_readme_names_exists(verb: str) -> None:
     shown = shown_help(verb)
     calls = re.findall(rf"geoseg {verb} ([^\n`#]*)", README)

@@ -35,6 +35,7 @@ def test_cover_refuses_gaps(length: int, size: int, stride: int) -> None:
         cover(length, size, stride)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (7, 13), (16, 16), (17, 5)])
 def test_row_and_block_windows_tile_without_overlap(shape: tuple[int, int]) -> None:
     for windows in (list(row_windows(shape, 4)), list(block_windows(shape, 8))):
         counts = np.zeros(shape, int)
