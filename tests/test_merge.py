@@ -302,7 +302,7 @@ def test_a_set_that_is_not_whole(tmp_path: Path, good: list[Path], model: Path) 
         merge([good[0], third], output)
     options["config"] = FP32.model_copy(update={"margin": 0.5})
     other = predict_shard(scene, tmp_path / "m.tif", ShardId(index=2, count=2), **options).output
-    with pytest.raises(InputError, match=r"does not belong to .*: margin 0.5 instead of 0.9; make all"):
+    with pytest.raises(InputError, match=r"does not belong to .*: margin 0.5 instead of 0.99; make all"):
         merge([good[0], other], output)
     with pytest.raises(InputError, match="the shards hold no uncertainty; predict them again"):
         merge(good, output, uncertainty=tmp_path / "u.tif")
