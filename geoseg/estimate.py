@@ -16,8 +16,8 @@ from geoseg.render.session import Request, Session, open_session
 
 if TYPE_CHECKING:
     from geoseg.render.blocks import Layers
+    from geoseg.render.chip import Job
     from geoseg.render.memory import Division
-    from geoseg.render.renderer import Job
 
 _ASSEMBLED_PX_A_SECOND = 40e6
 _OVERVIEW_SHARE = 4 / 3

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from geoseg.models.engine import ChipNetwork
     from geoseg.raster.vector_labels import VectorLabels
-    from geoseg.render.renderer import Job
+    from geoseg.render.chip import Job
 
 GSD_TOLERANCE = 1.5
 """A scene whose pixels are this many times larger or smaller than the training chips' gets a warning."""
@@ -161,7 +161,7 @@ class Session:
         Args:
             wanted: whether a chip is asked for, where somebody looked that up before.
         """
-        from geoseg.render.renderer import Job
+        from geoseg.render.chip import Job
 
         network, channels = _network(self.model, self.plan.model, str(self.device), self.plan.precision)
         if wanted is None:

@@ -31,7 +31,7 @@ from geoseg.render.session import Request, Session, default_workers, open_sessio
 
 if TYPE_CHECKING:
     from geoseg.render.blocks import Layers
-    from geoseg.render.renderer import Job
+    from geoseg.render.chip import Job
 
 
 @dataclass(frozen=True, kw_only=True)
