@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoseg.progress import SILENT, Progress
+from geoseg.raster.remote import shown
 from geoseg.render.grid import Chip
 from geoseg.render.memory import strips
 from geoseg.render.session import Request, Session, open_session
@@ -63,7 +64,9 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return {
+            key: shown(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
+        }
 
 
 def estimate(

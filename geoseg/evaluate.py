@@ -27,6 +27,7 @@ from geoseg.progress import SILENT, Progress
 from geoseg.raster import formats
 from geoseg.raster.labels import Labels, open_labels
 from geoseg.raster.mask import Mask, open_mask
+from geoseg.raster.remote import file_name, shown
 from geoseg.raster.windows import block_windows, clip, slices_within
 
 WINDOW_PX = 2048
@@ -85,7 +86,7 @@ class EvaluateReport:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; ``null`` where a score is NaN."""
         return {
-            "prediction": str(self.prediction),
+            "prediction": shown(self.prediction),
             "truth": str(self.truth),
             "split": self.split,
             "refine": self.refine,
@@ -123,7 +124,8 @@ def evaluate(
     land are none. Memory does not grow with the scene.
 
     Args:
-        mask: class ids on a grid; classes are matched by name where the mask names its own.
+        mask: class ids on a grid; classes are matched by name where the mask names its own. Here, or a
+            GeoTIFF on a server where the user himself named it.
         labels: polygons or a raster of class ids, in any CRS.
         config: how to compare; the defaults when not given.
         progress: told about every window.
@@ -136,7 +138,7 @@ def evaluate(
     """
     config = config or EvaluateConfig()
     mask, labels = Path(mask), Path(labels)
-    with open_mask(mask) as source, _labels_for(source, labels, config) as truth:
+    with open_mask(mask, remote=True) as source, _labels_for(source, labels, config) as truth:
         if not truth.covers(source.geobox):
             raise _elsewhere(truth, source)
         classes = source.classes or _unnamed(source, truth, progress)
@@ -147,11 +149,12 @@ def evaluate(
             _count_window(source, truth, window, scores)
             progress.advance()
         progress.end()
+        source.check_unchanged()
         for note in truth.notes:
             progress.warn(note)
     if not scores.matrix.pixels:
         raise LabelsError(
-            f"labels {labels} share no pixel with what {mask} predicts; give labels of the same place"
+            f"labels {labels} share no pixel with what {shown(mask)} predicts; give labels of the same place"
         )
     return scores.report(mask, labels, classes.names)
 
@@ -284,7 +287,7 @@ def _polygon_class(classes: ClassMap, class_name: str | None, labels: Path) -> s
 
 def _unnamed(mask: Mask, truth: Labels, progress: Progress) -> ClassMap:
     """Classes of a mask that names none: those of the labels, id by id, and more where its ids go on."""
-    progress.warn(f"{mask.path.name} names no classes: ids are compared as they are")
+    progress.warn(f"{file_name(mask.path)} names no classes: ids are compared as they are")
     highest = len(truth.classes) - 1
     for window in block_windows(mask.geobox.shape, WINDOW_PX):
         ids = mask.read(window)
@@ -293,7 +296,7 @@ def _unnamed(mask: Mask, truth: Labels, progress: Progress) -> ClassMap:
     try:
         return ClassMap.from_names(names)
     except ValueError as error:
-        raise SceneError(f"mask {mask.path}: {error}; give a mask of class ids") from error
+        raise SceneError(f"mask {shown(mask.path)}: {error}; give a mask of class ids") from error
 
 
 def _count_window(mask: Mask, truth: Labels, window: Window, scores: _Scores) -> None:
@@ -308,8 +311,8 @@ def _count_window(mask: Mask, truth: Labels, window: Window, scores: _Scores) ->
     foreign = (predicted >= scores.matrix.classes) & (predicted != IGNORE)
     if foreign.any():
         raise SceneError(
-            f"mask {mask.path} holds the id {predicted[foreign][0]} of {scores.matrix.classes} classes; "
-            "predict it again"
+            f"mask {shown(mask.path)} holds the id {predicted[foreign][0]} of {scores.matrix.classes} "
+            "classes; predict it again"
         )
     labelled = truth.burn(mask.geobox.window(read))
     scores.matrix.update(labelled[inside], predicted[inside])
@@ -320,7 +323,7 @@ def _count_window(mask: Mask, truth: Labels, window: Window, scores: _Scores) ->
 
 def _elsewhere(labels: Labels, mask: Mask) -> LabelsError:
     return LabelsError(
-        f"labels {labels.path} lie elsewhere on Earth than mask {mask.path}: labels at "
+        f"labels {labels.path} lie elsewhere on Earth than mask {shown(mask.path)}: labels at "
         f"{_place(labels.bounds_lonlat())}, mask at {_place(mask.geobox.bounds_lonlat())}; "
         "give labels of the same place, or correct their CRS"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ def check_output(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
 
     Raises:
         OutputError: ``path`` exists and ``overwrite`` is false, is one of ``inputs``, is a folder, or its
-            parent folder is missing or not writable.
+            parent folder is missing or not writable, or it is on a server.
     """
     for source in inputs:
         if path.exists() and source.exists() and path.samefile(source):
@@ -57,6 +58,9 @@ def check_output_folder(path: Path, *, overwrite: bool, marker: str) -> None:
 
 
 def _check_parent(path: Path) -> None:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|/vsi", path.as_posix()):
+        # Which is not shown: it may hold a password.
+        raise OutputError("the output is an address; write to a file here")
     parent = path.absolute().parent
     if not parent.is_dir():
         raise OutputError(f"folder {parent} of output {path.name} does not exist; create it first")

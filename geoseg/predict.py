@@ -21,6 +21,7 @@ from geoseg.errors import GeosegError, OutputError
 from geoseg.models.card import find_model
 from geoseg.outputs import check_output_folder, remove_leftovers
 from geoseg.progress import SILENT, Progress
+from geoseg.raster.remote import local, shown, stem
 from geoseg.render.assemble import assemble, check_outputs, named_outputs
 from geoseg.render.journal import journal_folder, missing, open_journal
 from geoseg.render.memory import peak_so_far_mb
@@ -71,7 +72,9 @@ class PredictReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return {
+            key: shown(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
+        }
 
 
 def predict(
@@ -97,7 +100,8 @@ def predict(
     model and configuration give the same bytes, whatever ``resources`` and however often it was interrupted.
 
     Args:
-        scene: a raster of the bands the model was trained on.
+        scene: a raster of the bands the model was trained on; here, or a GeoTIFF on a server as
+            ``https://host/scene.tif`` or ``s3://bucket/scene.tif``, where the user himself named it.
         output: the mask to write, a Cloud-Optimised GeoTIFF.
         model: a run folder or a model file; the newest finished run under ``./runs`` when not given.
         config: how to predict; the defaults when not given.
@@ -116,12 +120,13 @@ def predict(
         OutputError: an output exists or is an input, or the journal is of another plan.
         ModelError: no model, or one that does not fit the scene.
         SceneError: the scene cannot be used.
-        ReadError: the scene is damaged.
+        ReadError: the scene is damaged, or its server fails; the journal is kept.
         WriteError: the disk is full; the journal is kept.
     """
     started = time.monotonic()
     outputs = named_outputs(output, probabilities, uncertainty)
-    check_outputs(outputs, overwrite=overwrite, inputs=[path for path in (scene, aoi) if path is not None])
+    inputs = local(path for path in (scene, aoi) if path is not None)
+    check_outputs(outputs, overwrite=overwrite, inputs=inputs)
     resources = resources or Resources()
     request = Request(
         scene=scene,
@@ -198,7 +203,7 @@ class PredictManyReport:
         return {
             "output": str(self.output),
             "done": [report.to_json() for report in self.done],
-            "skipped": [str(path) for path in self.skipped],
+            "skipped": [shown(path) for path in self.skipped],
             "failed": self.failed,
             "seconds": self.seconds,
         }
@@ -234,7 +239,7 @@ def predict_many(
     started = time.monotonic()
     folders = named_outputs(output, probabilities, uncertainty)
     jobs = {
-        scene: {name: folder / f"{scene.stem}.tif" for name, folder in folders.items()} for scene in scenes
+        scene: {name: folder / f"{stem(scene)}.tif" for name, folder in folders.items()} for scene in scenes
     }
     _check_distinct(jobs)
     find_model(options.get("model"))
@@ -245,13 +250,13 @@ def predict_many(
     finished = [scene for scene, paths in jobs.items() if resume and paths["mask"].exists() and not overwrite]
     for scene, paths in jobs.items():
         if scene not in finished:
-            check_outputs(paths, overwrite=overwrite, inputs=scenes)
+            check_outputs(paths, overwrite=overwrite, inputs=local(scenes))
     done: list[PredictReport] = []
     failed: dict[str, str] = {}
     for number, (scene, paths) in enumerate(jobs.items(), 1):
         if scene in finished:
             continue
-        progress.note(f"scene {number} of {len(jobs)}: {scene}")
+        progress.note(f"scene {number} of {len(jobs)}: {shown(scene)}")
         try:
             done.append(
                 predict(
@@ -268,7 +273,7 @@ def predict_many(
         except GeosegError as error:
             progress.end()
             progress.warn(str(error))
-            failed[str(scene)] = str(error)
+            failed[shown(scene)] = str(error)
     return PredictManyReport(
         output=output, done=done, skipped=finished, failed=failed, seconds=time.monotonic() - started
     )
@@ -279,4 +284,6 @@ def _check_distinct(jobs: dict[Path, dict[LayerName, Path]]) -> None:
     for scene, paths in jobs.items():
         other = seen.setdefault(paths["mask"], scene)
         if other is not scene:
-            raise OutputError(f"{other} and {scene} would both become {paths['mask']}; predict them apart")
+            raise OutputError(
+                f"{shown(other)} and {shown(scene)} would both become {paths['mask']}; predict them apart"
+            )

@@ -25,6 +25,7 @@ from geoseg.progress import SILENT, Progress
 from geoseg.raster.cog import RasterWriter
 from geoseg.raster.layers import mask_layer
 from geoseg.raster.mask import Mask, open_mask
+from geoseg.raster.remote import local, shown
 from geoseg.raster.windows import block_windows
 from geoseg.render.assemble import assemble
 from geoseg.render.grid import ALIGN_PX, Axis
@@ -72,7 +73,9 @@ class SeamsReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return {
+            key: shown(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
+        }
 
 
 def check_seams(
@@ -99,7 +102,7 @@ def check_seams(
     """
     started = time.monotonic()
     if output is not None:
-        check_output(output, overwrite=overwrite, inputs=[request.scene])
+        check_output(output, overwrite=overwrite, inputs=local([request.scene]))
     resources = resources or Resources()
     # Beside the output: a temporary folder elsewhere may be too small for two masks of a large scene.
     where = Path.cwd() if output is None else output.absolute().parent

@@ -15,6 +15,7 @@ from rasterio.windows import Window
 from geoseg.config import PredictConfig
 from geoseg.outputs import check_output
 from geoseg.progress import SILENT, Progress
+from geoseg.raster.remote import local, shown
 from geoseg.render.assemble import named_outputs
 from geoseg.render.journal import journal_folder, missing, open_journal
 from geoseg.render.memory import peak_so_far_mb
@@ -64,7 +65,9 @@ class ShardReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return {
+            key: shown(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
+        }
 
 
 def predict_shard(
@@ -116,7 +119,8 @@ def predict_shard(
     """
     started = time.monotonic()
     path = shard.path(output)
-    check_output(path, overwrite=overwrite, inputs=[given for given in (scene, aoi) if given is not None])
+    inputs = local(given for given in (scene, aoi) if given is not None)
+    check_output(path, overwrite=overwrite, inputs=inputs)
     request = Request(
         scene=scene,
         model=model,

@@ -32,6 +32,7 @@ from geoseg.config import TileConfig
 from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.outputs import check_output_folder, staged_folder
 from geoseg.progress import SILENT, Progress
+from geoseg.raster.remote import file_name, local
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,8 @@ def tile(
     """Cut scenes and labels into the chips folder ``output``.
 
     Args:
-        scenes: rasters of one dtype and number of bands; any CRS each.
+        scenes: rasters of one dtype and number of bands; any CRS each. Here, or GeoTIFFs on a server where
+            the user himself named them.
         labels: one file for all scenes, as many as scenes in the same order, or a folder of files named like
             the scenes.
         output: the folder to make.
@@ -105,7 +107,7 @@ def tile(
     started = time.monotonic()
     config = config or TileConfig()
     check_output_folder(output, overwrite=overwrite, marker=CHIPS_FILE)
-    _check_inputs_outside(output, [*scenes, *labels])
+    _check_inputs_outside(output, local([*scenes, *labels]))
     sources = open_sources(scenes, labels, config, progress)
     classes = survey(sources, config, progress)
     with staged_folder(output) as folder:
@@ -197,8 +199,9 @@ def _by_file(
         other = first.setdefault(group, block.scene)
         if told[other] != told[block.scene]:
             raise ConfigError(
-                f"split file {split_file} puts {sources[other].path.name} into {told[other]} and "
-                f"{sources[block.scene].path.name} into {told[block.scene]}, but they overlap on the ground; "
+                f"split file {split_file} puts {file_name(sources[other].path)} into {told[other]} and "
+                f"{file_name(sources[block.scene].path)} into {told[block.scene]}, but they overlap on the "
+                "ground; "
                 "put them into the same split"
             )
     return [told[block.scene] for block in blocks]
@@ -277,7 +280,7 @@ def _scene_entry(source: Source) -> dict[str, Any]:
     box = source.geobox
     return {
         "name": source.name,
-        "file": source.path.name,
+        "file": file_name(source.path),
         "labels": source.labels.name,
         "width": box.width,
         "height": box.height,

@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperOption
 
 import geoseg
 from geoseg.errors import GeosegError
+from geoseg.raster.remote import without_secrets
 from geoseg_cli import (
     check_seams,
     demo,
@@ -129,8 +130,13 @@ _TALK = _make_talk_command()
 def _hear_libraries(verbose: int) -> None:
     import logging
 
-    level = logging.DEBUG if verbose > 1 else logging.INFO
-    logging.basicConfig(level=level, format="%(name)s: %(message)s")
+    class WithoutSecrets(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return without_secrets(super().format(record))
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(WithoutSecrets("%(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose > 1 else logging.INFO, handlers=[handler])
 
 
 def _root(

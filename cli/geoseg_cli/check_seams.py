@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from geoseg.outputs import check_output
+from geoseg.raster.remote import local
 from geoseg_cli import options, report
 from geoseg_cli.options import INPUT, MODEL, OUTPUT, SPEED, Overwrite, setting
 
@@ -81,9 +82,9 @@ def check_seams(
       geoseg check-seams scene.tif
       geoseg check-seams scene.tif -o changed.tif --model runs/fields
     """
-    options.check_scene(scene)
+    options.check_scene(scene, remote=True)
     if output is not None:
-        check_output(output, overwrite=overwrite, inputs=[scene])
+        check_output(output, overwrite=overwrite, inputs=local([scene]))
     options.check_model(model)
     config = options.config_of(
         context,

@@ -121,7 +121,7 @@ def _mask(talk: report.Talk, mask: Path | None, labels: Path | None, model: Path
         raise InputError("give MASK and LABELS, or --tiles; see geoseg evaluate --help")
     if model is not None:
         raise InputError("--model goes with --tiles; a mask is evaluated without a model")
-    options.check_scene(mask, what="mask")
+    options.check_scene(mask, what="mask", remote=True)
     options.check_labels(labels)
     with talk.progress() as progress:
         from geoseg.evaluate import evaluate as run

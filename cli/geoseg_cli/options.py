@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from geoseg.errors import ConfigError, InputError, LabelsError, SceneError
+from geoseg.raster.remote import without_secrets
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -184,7 +185,7 @@ def resumable(context: typer.Context, progress: Any) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit) as stop:
         if getattr(stop, "__notes__", None):
             progress.end()
-            words = [word for word in context.obj.words if word != "--resume"]
+            words = [without_secrets(word) for word in context.obj.words if word != "--resume"]
             stop.add_note(f"go on with: geoseg {shlex.join([*words, '--resume'])}")
         raise
 
@@ -225,14 +226,23 @@ def name_option(context: typer.Context, error: ConfigError) -> ConfigError:
     return ConfigError(f"{message}; see {help_call}") if not first["loc"] else error
 
 
-def check_scene(path: Path, *, what: str = "scene") -> None:
+def check_scene(path: Path, *, what: str = "scene", remote: bool = False) -> None:
     """Refuse a raster that is missing or no raster at all, before anything slow is imported.
+
+    Args:
+        path: what the user named.
+        what: how messages call the file.
+        remote: an address is fine when it is one that geoseg reads; no server is asked yet.
 
     Raises:
         SceneError: the file cannot be what it should be.
     """
     from geoseg.raster import formats
+    from geoseg.raster.remote import is_remote, parse
 
+    if remote and is_remote(path):
+        parse(path, what=what, error=SceneError)
+        return
     head = _read_head(path, what=what, error=SceneError)
     if formats.raster_driver(head) is None:
         raise SceneError(f"{what} {path} is {formats.describe(head)}; give a GeoTIFF")

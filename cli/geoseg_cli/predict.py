@@ -9,6 +9,7 @@ import typer
 
 from geoseg.errors import GeosegError, InputError
 from geoseg.outputs import check_output
+from geoseg.raster.remote import local
 from geoseg_cli import options, report
 from geoseg_cli.options import INPUT, MACHINES, MODEL, OUTPUT, PART, SPEED, Overwrite, setting
 
@@ -17,7 +18,9 @@ def predict(
     context: typer.Context,
     scenes: Annotated[
         list[Path],
-        typer.Argument(metavar="SCENE", help="Rasters of the bands the model knows."),
+        typer.Argument(
+            metavar="SCENE", help="Rasters of the bands the model knows: files, https:// or s3://."
+        ),
     ],
     *,
     bands: Annotated[
@@ -203,12 +206,12 @@ def predict(
     """
     many = len(scenes) > 1 or output.is_dir()
     for scene in scenes if not many else ():
-        options.check_scene(scene)
+        options.check_scene(scene, remote=True)
     if aoi is not None:
         options.check_labels(aoi)
     for path in (output, probabilities, uncertainty):
         if path is not None and not many and not dry_run and shard is None:
-            check_output(path, overwrite=overwrite, inputs=scenes)
+            check_output(path, overwrite=overwrite, inputs=local(scenes))
     options.check_model(model)
     config = options.config_of(
         context,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geoseg.raster.remote import file_name, shown
 from geoseg_cli import terminal
 from geoseg_cli.progress import TerminalProgress
 
@@ -211,7 +212,7 @@ def show_predict_many(talk: Talk, done: PredictManyReport) -> None:
     """What ``predict`` made of several scenes."""
     counts: dict[str, Counter[str]] = {}
     for report in done.done:
-        counts[report.scene.name] = Counter(report.class_pixels)
+        counts[file_name(report.scene)] = Counter(report.class_pixels)
     names = dict.fromkeys(name for found in counts.values() for name in found)
     before = f", {len(done.skipped)} were there" if done.skipped else ""
     talk.show(
@@ -242,7 +243,7 @@ def show_estimate(talk: Talk, found: Estimate) -> None:
         found.to_json(),
         table={"": rows},
         first="plan",
-        lines=[f"{found.scene} on {found.device}; nothing was written"],
+        lines=[f"{shown(found.scene)} on {found.device}; nothing was written"],
     )
 
 

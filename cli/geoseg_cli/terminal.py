@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
+from geoseg.raster.remote import without_secrets
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -28,10 +30,13 @@ def replace_closed_streams() -> None:
 
 
 def one_line(text: str) -> str:
-    """``text`` with everything a terminal could act on, or a reader could not see, escaped."""
+    """``text`` with everything a terminal could act on, or a reader could not see, escaped.
+
+    Passwords in addresses are taken out: what a library says may hold one.
+    """
     return "".join(
         sign.encode("unicode_escape").decode() if unicodedata.category(sign) in _UNSAFE else sign
-        for sign in text
+        for sign in without_secrets(text)
     )
 
 
@@ -84,10 +89,10 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int):
         return value
     # numpy's numbers know how to become Python's; the rest, such as paths, is text.
-    return _plain(value.item()) if hasattr(value, "item") else str(value)
+    return _plain(value.item()) if hasattr(value, "item") else without_secrets(str(value))
 
 
 def is_live() -> bool:

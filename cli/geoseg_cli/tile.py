@@ -133,7 +133,7 @@ def tile(
       geoseg tile scene.tif -l landcover.gpkg --class-column kind -o chips
     """
     for scene in scenes:
-        options.check_scene(scene)
+        options.check_scene(scene, remote=True)
     for source in labels:
         options.check_labels(source, folder=True)
     check_output_folder(output, overwrite=overwrite, marker="chips.json")

@@ -71,7 +71,7 @@ def _in_crs(frame: geopandas.GeoDataFrame, source: Source) -> NDArray[np.object_
     except (ProjError, ValueError) as reason:
         text = " ".join(str(reason).split())
         raise LabelsError(
-            f"labels {source.labels} cannot be brought into the CRS of {source.path}: {text}; reproject them"
+            f"labels {source.labels} cannot be brought into the CRS of {source.shown}: {text}; reproject them"
         ) from reason
 
 

@@ -21,6 +21,7 @@ from geoseg.config import TileConfig
 from geoseg.errors import LabelsError, SceneError
 from geoseg.progress import Progress
 from geoseg.raster.labels import Labels
+from geoseg.raster.rows import RowReader
 from geoseg.raster.scene import Scene
 from geoseg.raster.windows import clip, slices_within
 
@@ -153,7 +154,7 @@ class Cutter:
         self, number: int, grid: list[list[Span]], labels: Labels, writer: ChipWriter, cut: Cut
     ) -> None:
         source, config = self._sources[number], self._config
-        with Scene.open(source.path, bands=config.bands, nodata=config.nodata) as scene:
+        with Scene.open(source.path, bands=config.bands, nodata=config.nodata, remote=True) as scene:
             for row, col, bands, valid in _read_chips(scene, grid, config.size_px):
                 self._progress.advance()
                 if not valid.any():
@@ -180,6 +181,7 @@ class Cutter:
                         class_pixels=tuple(class_pixels.tolist()),
                     )
                 )
+            scene.check_unchanged()
 
     def _count(
         self,
@@ -230,11 +232,13 @@ def _read_chips(
     width = max(scene.geobox.width, size_px)
     row_bytes = width * size_px * (len(scene.bands) * np.dtype(scene.dtype).itemsize + 1)
     # Strips run across the whole scene: reading a chip of them decodes the row that all its neighbours need.
-    whole_rows = not scene.is_tiled and row_bytes <= MAX_ROW_BYTES
+    # Of a scene on a server, whole rows take fewer requests, and each block is fetched once.
+    whole_rows = (not scene.is_tiled or scene.remote is not None) and row_bytes <= MAX_ROW_BYTES
+    strips = RowReader(scene, 0, width)
     for row in rows:
         strip = Window(0, row.offset, width, size_px)
         if whole_rows:
-            strip_bands, strip_valid = scene.read(strip)
+            strip_bands, strip_valid = strips.read(row.offset, size_px)
         for col in cols:
             window = Window(col.offset, row.offset, size_px, size_px)
             if whole_rows:
@@ -247,6 +251,6 @@ def _read_chips(
 def _nothing_cut(cut: Cut, sources: Sequence[Source]) -> Exception:
     if cut.without_labels:
         return LabelsError(
-            f"no valid pixel of {sources[0].path} is labelled by {sources[0].labels}; check both in a GIS"
+            f"no valid pixel of {sources[0].shown} is labelled by {sources[0].labels}; check both in a GIS"
         )
-    return SceneError(f"scene {sources[0].path} has no valid pixel; check its nodata value or --nodata")
+    return SceneError(f"scene {sources[0].shown} has no valid pixel; check its nodata value or --nodata")

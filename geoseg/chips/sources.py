@@ -19,6 +19,7 @@ from geoseg.progress import Progress
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import Labels, open_labels
 from geoseg.raster.raster_labels import RasterLabels
+from geoseg.raster.remote import file_name, local, shown, stem
 from geoseg.raster.scene import Scene
 
 GSD_RATIO = 2.5
@@ -62,6 +63,11 @@ class Source:
     band_names: tuple[str, ...]
     dtype: str
 
+    @property
+    def shown(self) -> str:
+        """The path for messages."""
+        return shown(self.path)
+
 
 def open_sources(
     scenes: Sequence[Path], labels: Sequence[Path], config: TileConfig, progress: Progress
@@ -77,12 +83,12 @@ def open_sources(
     seen: dict[Path, Path] = {}
     for path in scenes:
         if path.resolve() in seen:
-            raise SceneError(f"scene {path} is given twice; name it once")
+            raise SceneError(f"scene {shown(path)} is given twice; name it once")
         seen[path.resolve()] = path
     pairs = pair_labels(scenes, labels)
     sources = []
-    for path, truth, name in zip(scenes, pairs, safe_names([p.stem for p in scenes]), strict=True):
-        with Scene.open(path, bands=config.bands, nodata=config.nodata) as scene:
+    for path, truth, name in zip(scenes, pairs, safe_names([stem(p) for p in scenes]), strict=True):
+        with Scene.open(path, bands=config.bands, nodata=config.nodata, remote=True) as scene:
             sources.append(
                 Source(
                     path=path,
@@ -101,18 +107,18 @@ def open_sources(
 def _check_alike(first: Source, other: Source) -> None:
     if len(first.band_names) != len(other.band_names):
         raise SceneError(
-            f"scene {first.path} has {len(first.band_names)} bands and {other.path} has "
+            f"scene {first.shown} has {len(first.band_names)} bands and {other.shown} has "
             f"{len(other.band_names)}; choose the same bands of all with --bands"
         )
     if first.dtype != other.dtype:
         raise SceneError(
-            f"scene {first.path} is {first.dtype} and {other.path} is {other.dtype}; "
+            f"scene {first.shown} is {first.dtype} and {other.shown} is {other.dtype}; "
             "convert them to one type, or tile them apart"
         )
 
 
 def _warn_of_differences(sources: Sequence[Source], progress: Progress) -> None:
-    sizes = [(source.geobox.gsd_m, source.path) for source in sources]
+    sizes = [(source.geobox.gsd_m, source.shown) for source in sources]
     known = sorted((gsd_m, path) for gsd_m, path in sizes if gsd_m is not None)
     if known and known[-1][0] > GSD_RATIO * known[0][0]:
         (finest, fine), (coarsest, coarse) = known[0], known[-1]
@@ -124,7 +130,9 @@ def _warn_of_differences(sources: Sequence[Source], progress: Progress) -> None:
         for one, two in zip(first.band_names, other.band_names, strict=True):
             plain = any(name.startswith("band ") for name in (one, two))
             if not plain and one.casefold() != two.casefold():
-                progress.warn(f"band {one} of {first.path} is {two} in {other.path}: is the order the same?")
+                progress.warn(
+                    f"band {one} of {first.shown} is {two} in {other.shown}: is the order the same?"
+                )
                 return
 
 
@@ -149,13 +157,14 @@ def pair_labels(scenes: Sequence[Path], labels: Sequence[Path]) -> list[Path]:
 
 
 def _in_folder(folder: Path, scene: Path) -> Path:
-    candidates = [folder / f"{scene.stem}{suffix}" for suffix in LABEL_SUFFIXES]
-    found = [path for path in candidates if path.is_file() and not path.samefile(scene)]
+    name, here = stem(scene), local([scene])
+    candidates = [folder / f"{name}{suffix}" for suffix in LABEL_SUFFIXES]
+    found = [path for path in candidates if path.is_file() and not any(map(path.samefile, here))]
     if not found:
-        raise LabelsError(f"folder {folder} has no labels {scene.stem}.gpkg or alike for {scene}; add them")
+        raise LabelsError(f"folder {folder} has no labels {name}.gpkg or alike for {shown(scene)}; add them")
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
-        raise LabelsError(f"folder {folder} has {names} for {scene}; keep one of them")
+        raise LabelsError(f"folder {folder} has {names} for {shown(scene)}; keep one of them")
     return found[0]
 
 
@@ -187,7 +196,7 @@ def survey(sources: Sequence[Source], config: TileConfig, progress: Progress) ->
                 raise _elsewhere(labels, mine)
             for source, count in zip(mine, touching, strict=True):
                 if not count:
-                    progress.warn(f"no labels of {path} lie in {source.path}")
+                    progress.warn(f"no labels of {path} lie in {source.shown}")
             # Every scene's grid was asked after, so there is nothing left to find out while burning.
             for note in labels.notes:
                 progress.warn(note)
@@ -202,7 +211,7 @@ def _elsewhere(labels: Labels, sources: Sequence[Source]) -> LabelsError:
     labels_at, scene_at = _place(labels.bounds_lonlat()), _place(sources[0].geobox.bounds_lonlat())
     return LabelsError(
         f"labels {labels.path} lie elsewhere on Earth than {where}: labels at {labels_at}, "
-        f"{sources[0].path} at {scene_at}; check the CRS of both"
+        f"{sources[0].shown} at {scene_at}; check the CRS of both"
     )
 
 
@@ -282,9 +291,10 @@ def read_split_file(path: Path, sources: Sequence[Source]) -> list[Split]:
             raise ConfigError(f"split file {path} names {scene} twice; keep one line")
     splits = []
     for source in sources:
-        found = [told[key] for key in (str(source.path), source.path.name, source.path.stem) if key in told]
+        name = file_name(source.path)
+        found = [told[key] for key in (source.shown, name, stem(source.path)) if key in told]
         if not found:
-            raise ConfigError(f"split file {path} does not name {source.path.name}; add a line for it")
+            raise ConfigError(f"split file {path} does not name {name}; add a line for it")
         splits.append(found[0])
     return splits
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from geoseg.classes import ClassMap
+from geoseg.raster.remote import is_remote
 
 MAX_SIDECAR_BYTES = 4_000_000
 
@@ -38,7 +39,12 @@ def write_categories(raster: Path, classes: ClassMap) -> None:
 
 
 def read_categories(raster: Path) -> tuple[str, ...]:
-    """Category names of band 1 in a raster's sidecar; none when it has no sidecar or an unreadable one."""
+    """Category names of band 1 in a raster's sidecar; none when it has no sidecar or an unreadable one.
+
+    None of a raster on a server, whose sidecar is not asked for.
+    """
+    if is_remote(raster):
+        return ()
     sidecar = sidecar_of(raster)
     if not sidecar.is_file() or sidecar.stat().st_size > MAX_SIDECAR_BYTES:
         return ()

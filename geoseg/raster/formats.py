@@ -6,11 +6,11 @@ is, and read or write other files. So geoseg looks first and then names the one 
 
 from __future__ import annotations
 
-import re
 import stat
 from pathlib import Path
 
 from geoseg.errors import InputError
+from geoseg.raster.remote import is_remote, not_local
 
 HEAD_BYTES = 4096
 
@@ -53,8 +53,8 @@ def read_head(path: Path, *, what: str, error: type[InputError]) -> bytes:
     Raises:
         InputError: ``path`` is remote, missing, a folder, a pipe or a device, or not readable.
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) or path.absolute().as_posix().startswith("/vsi"):
-        raise error(f"{what} {path} is not a local file; download it first")
+    if is_remote(path) or path.absolute().as_posix().startswith("/vsi"):
+        raise not_local(path, what=what, error=error)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -95,6 +95,8 @@ def describe(head: bytes) -> str:
         return "an empty file"
     if b"<VRTDataset" in text or b"<OGRVRTDataSource" in text:
         return "a VRT, which can make GDAL read any other file"
+    if text[:14].lower().startswith((b"<!doctype html", b"<html")):
+        return "a web page"
     if text.startswith(b"<"):
         return "an XML file"
     if head.startswith(b"PK\x03\x04"):

@@ -28,6 +28,8 @@ import shapely.errors
 
 from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError
 from geoseg.raster import formats, tame
+from geoseg.raster.remote import shown, without_secrets
+from geoseg.raster.server import RemoteFile
 
 if TYPE_CHECKING:
     import geopandas
@@ -58,13 +60,13 @@ GDAL_ERRORS: tuple[type[Exception], ...] = (
 
 @contextlib.contextmanager
 def gdal_errors(
-    what: str, path: Path, *, error: type[GeosegError] = ReadError, hint: str = "is the file damaged?"
+    what: str, path: Path | str, *, error: type[GeosegError] = ReadError, hint: str = "is the file damaged?"
 ) -> Iterator[None]:
     """Turn what the GDALs raise into one line that names the file.
 
     Args:
         what: what was being done, such as ``reading scene`` or ``opening labels``.
-        path: the file.
+        path: the file, or what messages call it.
         error: class of the error raised.
         hint: what the user may look after.
 
@@ -74,7 +76,30 @@ def gdal_errors(
     try:
         yield
     except GDAL_ERRORS as reason:
-        raise error(f"{what} {path} failed: {_reason(reason)}; {hint}") from reason
+        where = path if isinstance(path, str) else shown(path)
+        raise error(f"{what} {where} failed: {_reason(reason)}; {hint}") from reason
+
+
+@contextlib.contextmanager
+def reading(what: str, source: Path | RemoteFile) -> Iterator[None]:
+    """Read pixels of an open raster; for one on a server, this thread may ask for it while the block runs.
+
+    Args:
+        what: what is read, such as ``reading rows 0..9 of scene``.
+        source: what was opened.
+
+    Raises:
+        ReadError: the file is damaged, or the server no longer gives it.
+    """
+    if not isinstance(source, RemoteFile):
+        with gdal_errors(what, source):
+            yield
+        return
+    try:
+        with source.allowed():
+            yield
+    except GDAL_ERRORS as reason:
+        raise source.read_error(what, _reason(reason)) from reason
 
 
 def _reason(error: BaseException) -> str:
@@ -83,11 +108,16 @@ def _reason(error: BaseException) -> str:
     while deepest.__cause__ is not None:
         deepest = deepest.__cause__
     text = str(deepest) or str(error) or type(error).__name__
-    return " ".join(text.split()).rstrip(".;")[:300]
+    return without_secrets(" ".join(text.split())).rstrip(".;")[:300]
 
 
-def open_raster(path: Path, *, what: str = "scene") -> Any:
+def open_raster(source: Path | RemoteFile, *, what: str = "scene") -> Any:
     """Open a raster of the allow-list for reading.
+
+    Args:
+        source: a file here. A path never leads to a server: what :func:`geoseg.raster.server.look` found
+            there, because the user himself named it, does.
+        what: how messages call the file.
 
     Returns:
         A ``rasterio.DatasetReader``; the caller closes it.
@@ -95,7 +125,9 @@ def open_raster(path: Path, *, what: str = "scene") -> Any:
     Raises:
         SceneError: missing, no regular file, not a raster geoseg reads, damaged, or of impossible size.
     """
-    path = Path(path)
+    if isinstance(source, RemoteFile):
+        return _check_open(_open_remote(source, what), source.shown, what)
+    path = Path(source)
     head = formats.read_head(path, what=what, error=SceneError)
     driver = formats.raster_driver(head)
     if driver is None:
@@ -106,9 +138,30 @@ def open_raster(path: Path, *, what: str = "scene") -> Any:
     # Not with NUM_THREADS: GDAL 3.10 then crashes on a damaged JPEG-compressed TIFF.
     with gdal_errors(f"opening {what}", path, error=SceneError), quiet(), tame.stderr_turned_away():
         dataset = rasterio.open(path.absolute(), driver=driver)
+    return _check_open(dataset, str(path), what)
+
+
+def _open_remote(source: RemoteFile, what: str) -> Any:
+    """A GeoTIFF on a server; of other formats a window costs the whole file."""
+    driver = formats.raster_driver(source.head)
+    if driver != "GTiff":
+        kind = formats.describe(source.head) if driver is None else f"of the format {driver}"
+        raise SceneError(
+            f"{what} {source.shown} is {kind}; only a GeoTIFF can be read on a server, so download it first"
+        )
+    with (
+        gdal_errors(f"opening {what}", source.shown, error=SceneError),
+        quiet(),
+        tame.stderr_turned_away(),
+        source.allowed(),
+    ):
+        return rasterio.open(source.name.vsi, driver=driver)
+
+
+def _check_open(dataset: Any, where: str, what: str) -> Any:
     try:
-        with gdal_errors(f"opening {what}", path, error=SceneError):
-            _check_size(dataset, path, what)
+        with gdal_errors(f"opening {what}", where, error=SceneError):
+            _check_size(dataset, where, what)
     except BaseException:
         dataset.close()
         raise
@@ -125,7 +178,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _check_size(dataset: Any, path: Path, what: str) -> None:
+def _check_size(dataset: Any, path: str, what: str) -> None:
     """Refuse what would need absurd memory at the first read, however small."""
     if dataset.count == 0:
         raise SceneError(f"{what} {path} has no bands; give an image")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from geoseg.classes import IGNORE, ClassMap
 from geoseg.errors import SceneError
 from geoseg.raster.gdal import gdal_errors, open_raster
 from geoseg.raster.geobox import GeoBox
+from geoseg.raster.remote import shown
 from geoseg.raster.scene import Scene
 
 CLASSES_TAG = "GEOSEG_CLASSES"
@@ -59,6 +60,10 @@ class Mask:
         """Close the file."""
         self._scene.close()
 
+    def check_unchanged(self) -> None:
+        """See :meth:`geoseg.raster.scene.Scene.check_unchanged`."""
+        self._scene.check_unchanged()
+
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Class ids (h, w) of a window; 255 where the mask has nodata and beyond it.
 
@@ -72,32 +77,35 @@ class Mask:
             if wrong.any():
                 found = values[wrong][0]
                 raise SceneError(
-                    f"{self._what} {self.path} holds the value {found}; class ids are 0 to {IGNORE - 1}"
+                    f"{self._what} {shown(self.path)} holds the value {found}; "
+                    f"class ids are 0 to {IGNORE - 1}"
                 )
         return np.where(valid, values, IGNORE).astype(np.uint8)
 
 
-def open_mask(path: Path, *, what: str = "mask") -> Mask:
+def open_mask(path: Path, *, what: str = "mask", remote: bool = False) -> Mask:
     """Open a mask: one band of whole numbers 0..255.
 
     Args:
         path: the file.
         what: how messages call the file.
+        remote: as for :meth:`geoseg.raster.scene.Scene.open`.
 
     Raises:
         SceneError: no readable raster, several bands, no whole numbers, or a damaged class list.
     """
     path = Path(path)
-    scene = Scene.open(path, what=what)
+    scene = Scene.open(path, what=what, remote=remote)
+    where = f"{what} {shown(path)}"
     try:
         if len(scene.bands) != 1:
-            raise SceneError(f"{what} {path} has {len(scene.bands)} bands; one band of class ids is wanted")
+            raise SceneError(f"{where} has {len(scene.bands)} bands; one band of class ids is wanted")
         if not np.issubdtype(np.dtype(scene.dtype), np.integer):
-            raise SceneError(f"{what} {path} holds {scene.dtype} numbers; class ids are whole numbers")
+            raise SceneError(f"{where} holds {scene.dtype} numbers; class ids are whole numbers")
         return Mask(
             path=path,
             geobox=scene.geobox,
-            classes=read_classes_tag(path, what=what),
+            classes=_classes_of(scene.tags(), where),
             nodata=scene.nodata,
             dtype=scene.dtype,
             _scene=scene,
@@ -115,7 +123,11 @@ def read_classes_tag(path: Path, *, what: str = "mask") -> ClassMap | None:
         SceneError: there is a tag, but a damaged one.
     """
     with open_raster(path, what=what) as dataset, gdal_errors(f"opening {what}", path, error=SceneError):
-        tags: dict[str, Any] = dataset.tags()
+        tags: dict[str, str] = dataset.tags()
+    return _classes_of(tags, f"{what} {path}")
+
+
+def _classes_of(tags: Mapping[str, str], where: str) -> ClassMap | None:
     text = tags.get(CLASSES_TAG)
     if text is None:
         return None
@@ -124,6 +136,4 @@ def read_classes_tag(path: Path, *, what: str = "mask") -> ClassMap | None:
             raise ValueError("too long")
         return ClassMap.from_json(json.loads(text))
     except (ValueError, RecursionError) as reason:
-        raise SceneError(
-            f"{what} {path} has a damaged {CLASSES_TAG} tag: {reason}; predict it again"
-        ) from reason
+        raise SceneError(f"{where} has a damaged {CLASSES_TAG} tag: {reason}; predict it again") from reason

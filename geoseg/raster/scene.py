@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,11 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from geoseg.errors import SceneError
-from geoseg.raster import windows
-from geoseg.raster.gdal import gdal_errors, open_raster
+from geoseg.raster import server, windows
+from geoseg.raster.gdal import gdal_errors, open_raster, reading
 from geoseg.raster.geobox import GeoBox
+from geoseg.raster.remote import is_remote, shown
+from geoseg.raster.server import RemoteFile
 
 MAX_UNCHOSEN_BANDS = 64
 """A scene with more bands needs a choice: nobody means all 285 of them."""
@@ -34,6 +37,8 @@ class Scene:
         dtype: numpy name of the bands' dtype.
         nodata: the chosen or declared nodata value of the first band, if any.
         is_tiled: whether blocks are narrower than the scene, so that reading a window reads little else.
+        block_rows: height of the blocks in pixels.
+        remote: what was found on a server; ``None`` for a file here.
     """
 
     path: Path
@@ -43,9 +48,12 @@ class Scene:
     dtype: str
     nodata: float | None
     is_tiled: bool
+    block_rows: int
+    remote: RemoteFile | None
     _dataset: Any = field(repr=False)
     _nodatas: tuple[float | None, ...] = field(repr=False)
     _alpha: int | None = field(repr=False)
+    _alpha_joins: bool = field(repr=False)
     _masked: tuple[int, ...] = field(repr=False)
     _what: str = field(repr=False)
 
@@ -57,47 +65,62 @@ class Scene:
         bands: Sequence[int] | None = None,
         nodata: float | None = None,
         what: str = "scene",
+        remote: bool = False,
     ) -> Scene:
         """Open a scene.
 
         Args:
-            path: a local raster.
+            path: a raster.
             bands: 1-based bands to read; all but alpha when not given.
             nodata: overrides the nodata value the file declares.
             what: how messages call the file.
+            remote: ``path`` is what the user himself named, and may be the address of a GeoTIFF on a server.
 
         Raises:
             SceneError: no readable raster, complex numbers, a band it does not have, or too many bands.
         """
         path = Path(path)
-        dataset = open_raster(path, what=what)
+        found = server.look(path, what=what) if remote and is_remote(path) else None
+        dataset = open_raster(found or path, what=what)
         try:
-            with gdal_errors(f"opening {what}", path, error=SceneError):
-                return cls._of(dataset, path, bands, nodata, what)
+            # Some of what is asked here stands at the end of the file.
+            allowed = contextlib.nullcontext() if found is None else found.allowed()
+            with gdal_errors(f"opening {what}", path, error=SceneError), allowed:
+                return cls._of(dataset, path, found, bands, nodata, what)
         except BaseException:
             dataset.close()
             raise
 
     @classmethod
     def _of(
-        cls, dataset: Any, path: Path, bands: Sequence[int] | None, nodata: float | None, what: str
+        cls,
+        dataset: Any,
+        path: Path,
+        remote: RemoteFile | None,
+        bands: Sequence[int] | None,
+        nodata: float | None,
+        what: str,
     ) -> Scene:
         alpha = next(
             (i for i, color in enumerate(dataset.colorinterp, 1) if color is ColorInterp.alpha), None
         )
-        chosen = _choose_bands(dataset.count, alpha, bands, f"{what} {path}")
+        where = f"{what} {shown(path)}"
+        chosen = _choose_bands(dataset.count, alpha, bands, where)
         nodatas = tuple(dataset.nodatavals[band - 1] if nodata is None else nodata for band in chosen)
         return cls(
             path=path,
             geobox=GeoBox.of(dataset),
             bands=chosen,
             band_names=tuple(_band_name(dataset.descriptions[band - 1], band) for band in chosen),
-            dtype=_common_dtype([dataset.dtypes[band - 1] for band in chosen], f"{what} {path}"),
+            dtype=_common_dtype([dataset.dtypes[band - 1] for band in chosen], where),
             nodata=nodatas[0],
             is_tiled=dataset.block_shapes[0][1] < dataset.width,
+            block_rows=dataset.block_shapes[0][0],
+            remote=remote,
             _dataset=dataset,
             _nodatas=nodatas,
             _alpha=None if alpha in chosen else alpha,
+            _alpha_joins=len({dataset.dtypes[band - 1] for band in (*chosen, alpha or chosen[0])}) == 1,
             _masked=_mask_sources(dataset, chosen),
             _what=what,
         )
@@ -117,6 +140,29 @@ class Scene:
         """Close the file."""
         self._dataset.close()
 
+    @property
+    def shown(self) -> str:
+        """The path for messages and reports."""
+        return shown(self.path)
+
+    def tags(self) -> dict[str, str]:
+        """The file's own tags.
+
+        Raises:
+            SceneError: they are damaged.
+        """
+        with gdal_errors(f"opening {self._what}", self.path, error=SceneError):
+            return dict(self._dataset.tags())
+
+    def check_unchanged(self) -> None:
+        """Make sure that all that was read is of one file: that on a server may have been replaced meanwhile.
+
+        Raises:
+            ReadError: it is another file by now, or the server does not answer.
+        """
+        if self.remote is not None:
+            self.remote.check_unchanged(self._what)
+
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window, which may reach beyond the scene.
 
@@ -127,7 +173,7 @@ class Scene:
             ``bands`` (B, h, w) in the scene's dtype, 0 beyond the scene, and ``valid`` (h, w).
 
         Raises:
-            ReadError: the file is damaged there.
+            ReadError: the file is damaged there, or the server no longer gives it.
         """
         shape = (int(window.height), int(window.width))
         bands = np.zeros((len(self.bands), *shape), self.dtype)
@@ -136,9 +182,10 @@ class Scene:
         if inside is None:
             return bands, valid
         rows, cols = windows.slices_within(inside, window)
-        with gdal_errors(f"reading {windows.show(inside)} of {self._what}", self.path):
-            bands[:, rows, cols] = self._dataset.read(list(self.bands), window=inside)
-            valid[rows, cols] = self._read_mask(inside)
+        with reading(f"reading {windows.show(inside)} of {self._what}", self.remote or self.path):
+            values, alpha = self._read_values(inside)
+            bands[:, rows, cols] = values
+            valid[rows, cols] = self._shown_pixels(inside, alpha)
         valid[rows, cols] &= self._has_value(bands[:, rows, cols])
         return bands, valid
 
@@ -152,13 +199,23 @@ class Scene:
                 break
         return any_valid
 
-    def _read_mask(self, window: Window) -> NDArray[np.bool_]:
-        shown = np.ones((window.height, window.width), np.bool_)
-        if self._alpha is not None:
-            shown &= self._dataset.read(self._alpha, window=window) > 0
+    def _read_values(self, window: Window) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Chosen bands (B, h, w) and alpha (h, w), in one go: blocks of all bands are then read once."""
+        if self._alpha is None:
+            return self._dataset.read(list(self.bands), window=window), None
+        if not self._alpha_joins:
+            bands = self._dataset.read(list(self.bands), window=window)
+            return bands, self._dataset.read(self._alpha, window=window)
+        values = self._dataset.read([*self.bands, self._alpha], window=window)
+        return values[:-1], values[-1]
+
+    def _shown_pixels(self, window: Window, alpha: NDArray[Any] | None) -> NDArray[np.bool_]:
+        visible = np.ones((window.height, window.width), np.bool_)
+        if alpha is not None:
+            visible &= alpha > 0
         if self._masked:
-            shown &= (self._dataset.read_masks(list(self._masked), window=window) > 0).any(axis=0)
-        return shown
+            visible &= (self._dataset.read_masks(list(self._masked), window=window) > 0).any(axis=0)
+        return visible
 
 
 def _choose_bands(count: int, alpha: int | None, wanted: Sequence[int] | None, where: str) -> tuple[int, ...]:

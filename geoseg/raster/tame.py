@@ -5,6 +5,7 @@ rasterio and pyogrio bundle a GDAL each (3.10 and 3.12 today). In both:
 - every driver outside a short allow-list is taken out, so that a hostile file cannot be a VRT, MRF or WMS
   under another name (nor can a sidecar be one), and nothing but what geoseg reads and writes is parsed;
 - no network: curl is refused every name and pointed at a dead proxy (which also stops CRS look-ups by URL);
+  :mod:`geoseg.raster.server` alone lifts that, for one file the user named, and one thread at a time;
 - messages of GDAL's own threads and libraries, which no Python handler sees, do not reach the terminal.
 
 This holds for the whole process: a program that imports geoseg loses the other drivers.
@@ -28,13 +29,15 @@ import pyogrio.core
 import rasterio
 import rasterio._env
 
-from geoseg.raster import formats
+from geoseg.raster import formats, libgdal
 
 CACHE_BYTES = 128 * 1024**2
 
 _OPTIONS: dict[str, str | int] = {
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
     "GDAL_HTTP_PROXY": "127.0.0.1:9",
+    # Goes before the other one where the user's environment has it.
+    "GDAL_HTTPS_PROXY": "127.0.0.1:9",
     "GDAL_CACHEMAX": CACHE_BYTES,
     # A JPEG cut short is a warning to libjpeg, which goes on with grey.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
@@ -46,11 +49,12 @@ _RASTER_SIDE_DRIVERS = ("COG", "MEM")
 
 def _tame_rasterio() -> None:
     for key, value in _OPTIONS.items():
-        rasterio._env.set_gdal_config(key, value)
+        # Whoever imports this first may be any thread, such as a dask worker's.
+        libgdal.set_option(key, value)
     with rasterio.Env() as env:
         drivers = set(env.drivers())
     unwanted = drivers - {*formats.RASTER_DRIVERS, *_RASTER_SIDE_DRIVERS}
-    rasterio._env.set_gdal_config("GDAL_SKIP", ",".join(sorted(unwanted)))
+    libgdal.set_option("GDAL_SKIP", ",".join(sorted(unwanted)))
     # GDAL takes the skipped drivers out whenever it registers; rasterio registers once unless this is unset.
     # Asking GDAL for its list first keeps it from complaining about names that it does not know.
     rasterio._env._have_registered_drivers = False

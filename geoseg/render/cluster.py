@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import GeosegError, OutputError, WriteError
 from geoseg.progress import Progress
+from geoseg.raster.remote import absolute
 from geoseg.render.blocks import BlockGrid
 from geoseg.render.connect import (
     LOCAL,
@@ -254,7 +255,7 @@ def _errand(
         plan=plan,
         request=dataclasses.replace(
             request,
-            scene=request.scene.absolute(),
+            scene=absolute(request.scene),
             model=session.model.absolute(),
             aoi=None if request.aoi is None else request.aoi.absolute(),
             config=request.config.model_copy(update=settled),

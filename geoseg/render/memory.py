@@ -37,12 +37,14 @@ class Appetite:
         fine: fine features kept of a chip until its pixels are decided.
         coarse: coarse logits of a chip.
         scene_px: a pixel of the scene as it is read.
+        ahead_rows: rows of pixels that are read beyond a row of chips and kept; rows, not bytes.
     """
 
     look: int
     fine: int
     coarse: int
     scene_px: int
+    ahead_rows: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,8 @@ def peak_mb(blocks: BlockGrid, appetite: Appetite, *, workers: int, blocks_wide:
     # Neighbours of the strip are looked at too, and rows overlap with those before and after.
     looked = chips_wide + 2
     size, stride = grid.rows.size, grid.rows.size - grid.rows.overlap
-    pixels = 3 * size * (looked * stride + grid.rows.overlap) * appetite.scene_px
+    rows = 3 * (size + appetite.ahead_rows)
+    pixels = rows * (looked * stride + grid.rows.overlap) * appetite.scene_px
     kept = looked * (2.5 * appetite.fine + 4 * appetite.coarse)
     borders = 3 * grid.shape[0] * appetite.coarse if blocks_wide < blocks.shape[1] else 0
     layer_bytes = blocks.chips_high * stride**2 * blocks.scale**2 * sum(blocks.layers.values())

@@ -32,7 +32,7 @@ class Plan:
     Attributes:
         geoseg: version of geoseg.
         torch: version of torch.
-        scene: SHA-256 of the scene's file.
+        scene: SHA-256 of the scene's file; of one on a server, of what the server tells of it.
         shape: height and width of the scene in pixels.
         bands: 1-based bands read, in the model's order.
         nodata: nodata value given for the scene.

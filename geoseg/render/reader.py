@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.windows import Window
 
+from geoseg.raster.rows import RowReader
 from geoseg.raster.scene import Scene
 from geoseg.render.grid import ChipGrid
 
@@ -55,22 +55,17 @@ def chip_rows(
     """
     size = grid.size_px
     left = grid.columns.starts[columns.start]
-    width = grid.columns.starts[columns.stop - 1] + size - left
+    source = RowReader(scene, left, grid.columns.starts[columns.stop - 1] + size - left)
 
-    def read(row: int, before: ChipRow | None) -> ChipRow:
+    def read(row: int) -> ChipRow:
         top = grid.rows.starts[row]
-        known = 0 if before is None else max(0, before.top + size - top)
-        bands, valid = scene.read(Window(left, top + known, width, size - known))
-        if before is not None and known:
-            bands = np.concatenate([before.bands[:, size - known :], bands], axis=1)
-            valid = np.concatenate([before.valid[size - known :], valid], axis=0)
+        bands, valid = source.read(top, size)
         return ChipRow(top=top, left=left, bands=bands, valid=valid)
 
     with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
         ahead: Future[ChipRow] | None = None
         order = list(rows)
         for index, row in enumerate(order):
-            current = (ahead or reader.submit(read, row, None)).result()
-            more = index + 1 < len(order)
-            ahead = reader.submit(read, order[index + 1], current) if more else None
+            current = (ahead or reader.submit(read, row)).result()
+            ahead = reader.submit(read, order[index + 1]) if index + 1 < len(order) else None
             yield current

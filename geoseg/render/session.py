@@ -23,6 +23,7 @@ from geoseg.errors import InputError, LabelsError, SceneError
 from geoseg.models.card import ModelCard, find_model, fingerprint, read_card
 from geoseg.progress import Progress
 from geoseg.raster.geobox import GeoBox
+from geoseg.raster.rows import MAX_AHEAD_PX, rows_ahead
 from geoseg.raster.scene import Scene
 from geoseg.raster.windows import clip, show
 from geoseg.render.blocks import BlockGrid
@@ -51,7 +52,8 @@ class Request:
     """What the user asks for.
 
     Attributes:
-        scene: a raster of the bands the model was trained on.
+        scene: a raster of the bands the model was trained on, here or, as the user himself named it, on a
+            server.
         model: a run folder or a model file; the newest finished run under ``./runs`` when not given.
         config: how to predict.
         device: ``auto``, ``cpu`` or ``cuda[:N]``.
@@ -174,7 +176,7 @@ class Session:
             network=network,
             wanted=wanted,
             area=self.area(),
-            appetite=_appetite(self.card, network, channels, self.plan, np.dtype(self.scene.dtype).itemsize),
+            appetite=_appetite(self.card, network, channels, self.plan, self.scene),
         )
 
     def divide(self, job: Job, *, memory_mb: float | None, workers: int | None) -> Division:
@@ -189,7 +191,8 @@ class Session:
             memory_mb=memory_mb or default_memory_mb(),
             workers=workers or default_workers(self.plan.device),
             held_mb=held_mb(),
-            full_width=not self.scene.is_tiled,
+            # Blocks that two strips share would be fetched twice.
+            full_width=not self.scene.is_tiled or self.scene.remote is not None,
         )
 
 
@@ -228,8 +231,9 @@ def open_session(request: Request, progress: Progress) -> Iterator[Session]:
     config = request.config
     model = find_model(request.model)
     card = read_card(model)
-    with Scene.open(request.scene, bands=config.bands, nodata=config.nodata) as scene:
+    with Scene.open(request.scene, bands=config.bands, nodata=config.nodata, remote=True) as scene:
         check_fit(scene, card, model, progress)
+        _warn_of_server(scene, progress)
         progress.note(f"model {model} ({card.architecture.architecture}, {len(card.classes)} classes)")
         device = choose_device(request.device)
         dtype, why = choose_precision(config.precision, device)
@@ -263,7 +267,7 @@ def _plan(
     return Plan(
         geoseg=__version__,
         torch=str(torch.__version__),
-        scene=file_sha256(request.scene) if request.fingerprints else "",
+        scene=_scene_fingerprint(scene) if request.fingerprints else "",
         shape=scene.geobox.shape,
         bands=scene.bands,
         nodata=config.nodata,
@@ -286,6 +290,25 @@ def _plan(
     )
 
 
+def _warn_of_server(scene: Scene, progress: Progress) -> None:
+    if scene.remote is None:
+        return
+    if not scene.remote.tells_changes:
+        progress.warn(
+            f"the server of {scene.shown} tells neither ETag nor date: a change of the scene while it is "
+            "read, or before --resume, goes unnoticed unless its size changes"
+        )
+    if scene.block_rows > MAX_AHEAD_PX:
+        progress.warn(
+            f"{scene.shown} is stored in blocks of {scene.block_rows:,} rows, which are fetched again and "
+            "again; download it first, or rewrite it with gdal_translate -co TILED=YES"
+        )
+
+
+def _scene_fingerprint(scene: Scene) -> str:
+    return file_sha256(scene.path) if scene.remote is None else scene.remote.fingerprint
+
+
 def check_fit(source: Scene, card: ModelCard, model: Path, progress: Progress) -> None:
     """Refuse a scene the model was not made for; warn when its pixels have another size.
 
@@ -295,18 +318,18 @@ def check_fit(source: Scene, card: ModelCard, model: Path, progress: Progress) -
     wanted = ", ".join(card.band_names)
     if len(source.bands) != len(card.band_names):
         raise SceneError(
-            f"{source.path} has {len(source.bands)} bands, model {model} expects {len(card.band_names)} "
+            f"{source.shown} has {len(source.bands)} bands, model {model} expects {len(card.band_names)} "
             f"({wanted}); choose with --bands"
         )
     if source.dtype != card.dtype:
         raise SceneError(
-            f"{source.path} is {source.dtype}, model {model} was trained on {card.dtype}; "
+            f"{source.shown} is {source.dtype}, model {model} was trained on {card.dtype}; "
             f"give a {card.dtype} scene or train on {source.dtype} ones"
         )
     gsd_m = source.geobox.gsd_m
     if gsd_m and card.gsd_m and not 1 / GSD_TOLERANCE <= gsd_m / card.gsd_m <= GSD_TOLERANCE:
         progress.warn(
-            f"{source.path} has {gsd_m:.3g} m pixels, the model was trained at {card.gsd_m:.3g} m: "
+            f"{source.shown} has {gsd_m:.3g} m pixels, the model was trained at {card.gsd_m:.3g} m: "
             "expect poor results"
         )
 
@@ -322,20 +345,20 @@ def part_of(scene: Scene, window: Window | None, bounds: Bounds | None) -> Windo
     if window is not None and bounds is not None:
         raise InputError("--window and --bounds both say where; give one of them")
     if bounds is not None:
-        window = _window_of(scene.geobox, bounds, scene.path)
+        window = _window_of(scene.geobox, bounds, scene.shown)
     if window is None:
         return None
     part = clip(window, scene.geobox.shape)
     if part is None:
         height, width = scene.geobox.shape
         raise InputError(
-            f"{show(window)} lie outside of {scene.path}, which has {width} columns and {height} rows; "
+            f"{show(window)} lie outside of {scene.shown}, which has {width} columns and {height} rows; "
             "give a part that overlaps it"
         )
     return None if part == Window(0, 0, scene.geobox.width, scene.geobox.height) else part
 
 
-def _window_of(geobox: GeoBox, bounds: Bounds, path: Path) -> Window:
+def _window_of(geobox: GeoBox, bounds: Bounds, path: str) -> Window:
     left, bottom, right, top = bounds
     if not all(map(math.isfinite, bounds)) or left >= right or bottom >= top:
         raise InputError(f"--bounds {left:g},{bottom:g},{right:g},{top:g}: write left,bottom,right,top")
@@ -378,7 +401,7 @@ def _shared(window: Window, part: Window) -> Window | None:
 
 
 def _appetite(
-    card: ModelCard, network: ChipNetwork, channels: dict[str, int], plan: Plan, itemsize: int
+    card: ModelCard, network: ChipNetwork, channels: dict[str, int], plan: Plan, scene: Scene
 ) -> Appetite:
     """What a chip costs in memory; the network's own part was measured, the rest is arithmetic."""
     value_bytes = 4 if plan.precision == "fp32" else 2
@@ -393,7 +416,8 @@ def _appetite(
         look=int(pixels * (_LOOK_VALUES_PX[kind] * value_bytes + decided_px + 12 * len(plan.bands))),
         fine=int(pixels * (fine_px * value_bytes + 1)),
         coarse=pixels * plan.classes * 4 // network.stride**2,
-        scene_px=len(plan.bands) * itemsize + 1,
+        scene_px=len(plan.bands) * np.dtype(scene.dtype).itemsize + 1,
+        ahead_rows=rows_ahead(scene),
     )
 
 

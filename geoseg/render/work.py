@@ -37,17 +37,28 @@ def render_missing(
 
     Raises:
         InputError: the memory limit is too low, or the cluster cannot be used.
-        ReadError: the scene is damaged.
+        ReadError: the scene is damaged, or on a server that does not give it or has another one by now.
         WriteError: the disk is full.
     """
-    from geoseg.render.renderer import Counts, render
+    from geoseg.render.renderer import Counts
 
     if not todo:
         return Counts(), 0
     if resources.dask is not None:
         from geoseg.render.cluster import render_on_cluster
 
-        return render_on_cluster(session, journal, todo, resources.dask, resources, progress)
+        done = render_on_cluster(session, journal, todo, resources.dask, resources, progress)
+    else:
+        done = _render_here(session, journal, todo, resources, progress)
+    session.scene.check_unchanged()
+    return done
+
+
+def _render_here(
+    session: Session, journal: Journal, todo: list[int], resources: Resources, progress: Progress
+) -> tuple[Counts, int]:
+    from geoseg.render.renderer import render
+
     job = session.job()
     division = session.divide(job, memory_mb=resources.memory_mb, workers=resources.workers)
     progress.note(f"workers {division.workers}, memory up to {division.peak_mb:,.0f} MB")

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from geoseg import __version__
 from geoseg.errors import GeosegError, InputError, OutputError
 from geoseg.progress import SILENT, SilentProgress
+from geoseg.raster import server
+from geoseg.raster.remote import is_remote
 from geoseg.render.grid import Chip
 from geoseg.render.journal import Journal
 from geoseg.render.memory import DEFAULT_SHARE, available_mb, held_mb, strips
@@ -196,9 +198,8 @@ def _open(errand: Errand) -> _Opened:
     """The open scene and the loaded network: those of the task before, where the files are the same."""
     global _opened
     request = errand.request
-    paths = [path for path in (request.scene, request.model, request.aoi) if path is not None]
     try:
-        stamps = [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
+        stamps = _stamps(request)
     except OSError as error:
         raise InputError(
             f"worker {_me()} does not see {error.filename}; keep it where all workers find it under this path"
@@ -224,6 +225,16 @@ def _open(errand: Errand) -> _Opened:
             memory_mb = held_mb() + DEFAULT_SHARE * available_mb() / errand.neighbours
         _opened = _Opened(key=key, session=session, job=job, memory_mb=memory_mb, close=stack.pop_all())
     return _opened
+
+
+def _stamps(request: Request) -> list[Any]:
+    """What changes when one of the files does."""
+    files = [path for path in (request.scene, request.model, request.aoi) if path is not None]
+    stamps: list[Any] = []
+    if is_remote(request.scene):
+        stamps.append(server.fingerprint(request.scene, what="scene"))
+        files.remove(request.scene)
+    return [*stamps, *((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files)]
 
 
 @atexit.register

@@ -76,7 +76,10 @@ def test_wrong_use(args: list[str], line: str, capsys: pytest.CaptureFixture[str
         (["predict", "scen.tif", "-o", "x.tif"], "scen.tif does not exist; did you mean scene.tif?"),
         (["info", "missing"], "missing does not exist; "),
         (["predict", "text.tif", "-o", "x.tif"], "scene text.tif is of an unknown format; "),
-        (["predict", "https://example.org/a.tif", "-o", "x.tif"], "is not a local file; download it first"),
+        (["predict", "gs://bucket/a.tif", "-o", "x.tif"], "scene gs://bucket/a.tif is not a local file; "),
+        (["predict", "https://example.org", "-o", "x.tif"], "is no address of a file; write https://host/sc"),
+        (["predict", "scene.tif", "-o", "s3://bucket/x.tif"], "the output is an address; write to a file h"),
+        (["tile", "scene.tif", "-l", "https://e.org/a.gpkg", "-o", "c"], "a.gpkg is not a local file; "),
     ],
 )
 def test_inputs_are_checked(

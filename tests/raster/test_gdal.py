@@ -75,6 +75,22 @@ def test_drivers_are_taken_out_even_after_gdal_was_used_before() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_fence_is_the_process_s_whoever_imports_it_first() -> None:
+    """A dask worker imports geoseg in a thread; rasterio would keep the options to that thread."""
+    code = (
+        "import importlib, threading\n"
+        "first = threading.Thread(target=importlib.import_module, args=['geoseg.raster.gdal'])\n"
+        "first.start(); first.join()\n"
+        "import rasterio._env, geoseg.raster.tame as tame\n"
+        "found = {key: rasterio._env.get_gdal_config(key) for key in tame._OPTIONS}\n"
+        "assert {key: str(value) for key, value in found.items()} == "
+        "{key: str(value) for key, value in tame._OPTIONS.items()}, found\n"
+        "with rasterio.Env() as env: assert 'VRT' not in env.drivers()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_scene_opens(tmp_path: Path) -> None:
     path = scenes.write_scene(tmp_path / "scene.tif", scenes.ramp(3, 5, 7))
     with open_raster(path) as dataset:

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from models_of_tests import noise, write_model
+from range_server import serving
 from scenes import write_scene
 
 from geoseg.config import PredictConfig
@@ -134,6 +135,25 @@ def test_a_cluster_gives_the_bytes_of_one_process(
     assert progress.chips == progress.total + report.blocks  # which are written then
     assert any(address in note for note in progress.notes)
     assert {path.name for path in tmp_path.iterdir()} == {"mask.tif", "mask.tif.aux.xml"}
+
+
+def test_workers_fetch_a_scene_on_a_server_themselves(
+    tmp_path: Path, scene: Path, model: Path, expected: bytes, address: str
+) -> None:
+    options: dict[str, Any] = {"model": model, "config": FP32, "device": "cpu"}
+    with serving({"/scene.tif": scene.read_bytes()}) as server:
+        predict(server.url(), tmp_path / "mask.tif", resources=Resources(dask=address), **options)
+        assert (tmp_path / "mask.tif").read_bytes() == expected
+        assert server.paths == {"/scene.tif"}
+
+        def change(_: Any) -> None:
+            if len(server.asked) == 2:  # this process has looked at it
+                server.headers = {"ETag": '"2"'}
+
+        server.asked.clear()
+        server.hook = change
+        with pytest.raises(GeosegError, match=r"^worker .* would render another scene; "):
+            predict(server.url(), tmp_path / "other.tif", resources=Resources(dask=address), **options)
 
 
 def test_an_interrupted_run_stops_its_workers_and_goes_on(
