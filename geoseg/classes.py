@@ -23,6 +23,12 @@ MAX_CLASSES = 254
 _PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 _BACKGROUND_COLOR = "#8C8C8C"
 
+BOUNDARY = "boundary"
+"""Name of the class that ``tile --boundary`` draws between polygons."""
+
+# Black, the eighth of Okabe and Ito's palette: lines between parcels as on a map.
+_BOUNDARY_COLOR = "#000000"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMap:
@@ -33,11 +39,14 @@ class ClassMap:
         colors: ``#RRGGBB``, one a class.
         background: id of the class that unlabelled land got, or ``None``.
             Vectorize leaves it out unless asked.
+        boundary: id of the class drawn between touching polygons to tell them apart, or ``None``.
+            It is no land of its own: its pixels belong to the polygons beside them.
     """
 
     names: tuple[str, ...]
     colors: tuple[str, ...]
     background: int | None = None
+    boundary: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= MAX_CLASSES:
@@ -50,6 +59,10 @@ class ClassMap:
             hex_digits_to_rgb(color)
         if self.background is not None and not 0 <= self.background < len(self.names):
             raise ValueError("background is not one of the class ids")
+        if self.boundary is not None and not 0 <= self.boundary < len(self.names):
+            raise ValueError("boundary is not one of the class ids")
+        if self.boundary is not None and self.boundary == self.background:
+            raise ValueError("background and boundary are one class")
 
     @classmethod
     def from_names(cls, names: Sequence[str], *, background: int | None = None) -> ClassMap:
@@ -61,6 +74,21 @@ class ClassMap:
             else:
                 colors.append(default_color(len(colors) - (background is not None and class_id > background)))
         return cls(names=tuple(names), colors=tuple(colors), background=background)
+
+    def with_boundary(self) -> ClassMap:
+        """These classes and, as the last one, ``boundary``.
+
+        Raises:
+            ValueError: the name is taken, or there are too many classes.
+        """
+        if any(name.casefold() == BOUNDARY for name in self.names):
+            raise ValueError(f"a class is called {BOUNDARY} already")
+        return ClassMap(
+            names=(*self.names, BOUNDARY),
+            colors=(*self.colors, _BOUNDARY_COLOR),
+            background=self.background,
+            boundary=len(self.names),
+        )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -81,7 +109,12 @@ class ClassMap:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; :meth:`from_json` reads it back."""
-        return {"names": list(self.names), "colors": list(self.colors), "background": self.background}
+        return {
+            "names": list(self.names),
+            "colors": list(self.colors),
+            "background": self.background,
+            "boundary": self.boundary,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ClassMap:
@@ -91,14 +124,16 @@ class ClassMap:
             ValueError: a key is missing or a value is impossible.
         """
         try:
-            names, colors, background = values["names"], values["colors"], values.get("background")
+            names, colors = values["names"], values["colors"]
+            marks = {key: values.get(key) for key in ("background", "boundary")}
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"class map without {error}") from error
         if not (_is_strings(names) and _is_strings(colors)):
             raise ValueError("class names and colours must be lists of text")
-        if background is not None and (isinstance(background, bool) or not isinstance(background, int)):
-            raise ValueError("background must be a class id")
-        return cls(names=tuple(names), colors=tuple(colors), background=background)
+        for key, class_id in marks.items():
+            if class_id is not None and (isinstance(class_id, bool) or not isinstance(class_id, int)):
+                raise ValueError(f"{key} must be a class id")
+        return cls(names=tuple(names), colors=tuple(colors), **marks)
 
 
 def _is_strings(values: object) -> bool:

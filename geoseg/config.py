@@ -44,6 +44,9 @@ class TileConfig(_Section):
     """Column of the labels that tells the class; without it every polygon is a ``class_name``."""
     class_name: str = "object"
     unlabelled: Literal["background", "ignore"] = "background"
+    boundary_px: float | None = Field(None, ge=1.0, le=32.0)
+    """Width of the class ``boundary`` that is drawn between polygons which touch or lie closer than this,
+    half of it on either side; none is drawn when not given."""
     split: Literal["blocks", "scene"] = "blocks"
     split_column: str | None = None
     """Column of the labels (vector) that tells the split of the scene or area a polygon lies in."""

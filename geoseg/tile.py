@@ -99,7 +99,7 @@ def tile(
     Raises:
         SceneError: a scene cannot be used, or does not go with the others.
         LabelsError: labels cannot be used, or lie elsewhere on Earth.
-        ConfigError: the split file or column does not say what it should.
+        ConfigError: the split file or column does not say what it should, or no boundary can be drawn.
         OutputError: the output exists or holds an input.
         ReadError: a scene is damaged.
         WriteError: the disk is full.
@@ -261,6 +261,7 @@ def _header(
         "stats": stats.to_json(),
         "size_px": config.size_px,
         "overlap_px": config.overlap_px,
+        "boundary_px": config.boundary_px,
         "gsd_m": sizes[len(sizes) // 2] if sizes else None,
         "crs": None if ground.mixed or ground.crs is None else ground.crs.to_wkt(),
         "split": {

@@ -23,6 +23,22 @@ def test_class_map_round_trip() -> None:
         classes.id_of("river")
 
 
+def test_a_boundary_class_is_the_last_and_travels() -> None:
+    classes = ClassMap.from_names(["background", "field"], background=0).with_boundary()
+    assert classes.names == ("background", "field", "boundary")
+    assert (classes.background, classes.boundary) == (0, 2)
+    assert len(set(classes.colors)) == 3
+    assert ClassMap.from_json(json.loads(json.dumps(classes.to_json()))) == classes
+    # Files made before there was such a class know nothing of it.
+    old = {key: value for key, value in classes.to_json().items() if key != "boundary"}
+    assert ClassMap.from_json(old).boundary is None
+    for taken in (classes, ClassMap.from_names(["Boundary"])):
+        with pytest.raises(ValueError, match="called boundary already"):
+            taken.with_boundary()
+    with pytest.raises(ValueError, match=f"{MAX_CLASSES + 1} classes"):
+        ClassMap.from_names([f"c{i}" for i in range(MAX_CLASSES)]).with_boundary()
+
+
 def test_background_does_not_shift_the_colours() -> None:
     with_background = ClassMap.from_names(["background", "a", "b"], background=0)
     without = ClassMap.from_names(["a", "b"])
@@ -45,12 +61,15 @@ def test_default_colours_are_distinct() -> None:
         {"names": ["a"], "colors": ["#00000g"]},
         {"names": ["a"], "colors": ["#000000"], "background": 1},
         {"names": ["a"], "colors": ["#000000"], "background": True},
+        {"names": ["a"], "colors": ["#000000"], "boundary": 1},
+        {"names": ["a"], "colors": ["#000000"], "boundary": "a"},
+        {"names": ["a"], "colors": ["#000000"], "background": 0, "boundary": 0},
         {"names": [], "colors": []},
         None,
     ],
 )
 def test_damaged_class_maps_are_refused(values: object) -> None:
-    with pytest.raises(ValueError, match=r"class|colour|background"):
+    with pytest.raises(ValueError, match=r"class|colour|background|boundary"):
         ClassMap.from_json(values)  # type: ignore[arg-type]
 
 

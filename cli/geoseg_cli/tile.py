@@ -48,6 +48,16 @@ def tile(
         options.Unlabelled | None,
         setting("TileConfig.unlabelled", "--unlabelled", help=options.UNLABELLED, panel=INPUT),
     ] = None,
+    boundary_px: Annotated[
+        float | None,
+        setting(
+            "TileConfig.boundary_px",
+            "--boundary",
+            help="Draw a class boundary of this width in pixels between polygons that touch or lie closer, "
+            "so that a model keeps them apart; none when not given.",
+            panel=INPUT,
+        ),
+    ] = None,
     bands: Annotated[
         str | None,
         setting(
@@ -146,6 +156,7 @@ def tile(
         class_column=class_column,
         class_name=class_name,
         unlabelled=unlabelled,
+        boundary_px=boundary_px,
         split=split,
         split_column=split_column,
         split_file=split_file,

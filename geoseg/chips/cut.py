@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from geoseg.chips.boundary import BoundaryLabels
 from geoseg.chips.grid import Span, chip_spans, choose_block_px, finer_block_px
 from geoseg.chips.sources import Source, open_truth
 from geoseg.chips.store import Split
@@ -20,13 +21,18 @@ from geoseg.classes import IGNORE, BandStats, ClassMap
 from geoseg.config import TileConfig
 from geoseg.errors import LabelsError, SceneError
 from geoseg.progress import Progress
+from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import Labels
 from geoseg.raster.rows import RowReader
 from geoseg.raster.scene import Scene
+from geoseg.raster.vector_labels import VectorLabels
 from geoseg.raster.windows import clip, slices_within
 
 MAX_ROW_BYTES = 1024**3
 """Rows of chips of an untiled scene are read at once up to this size."""
+
+Burn = Callable[[GeoBox], NDArray[np.uint8]]
+"""Makes class ids (H, W) of a grid."""
 
 BlockKey = tuple[int, int, int]
 """Number of the scene, of the block row and of the block column."""
@@ -143,15 +149,21 @@ class Cutter:
         for truth in dict.fromkeys(self._sources[number].labels for number in order):
             with open_truth(truth, self._config, self._classes) as labels:
                 for number in (i for i in order if self._sources[i].labels == truth):
-                    self._cut_scene(number, grids[number], labels, writer, cut)
+                    self._cut_scene(number, grids[number], self._burn(labels), writer, cut)
         self._progress.end()
         return cut
+
+    def _burn(self, labels: Labels) -> Burn:
+        width_px = self._config.boundary_px
+        if width_px is None or not isinstance(labels, VectorLabels):
+            return labels.burn
+        return BoundaryLabels(labels, self._classes, width_px).burn
 
     def _spans(self, length: int, block_px: int | None) -> list[Span]:
         return chip_spans(length, self._config.size_px, self._config.overlap_px, block_px)
 
     def _cut_scene(
-        self, number: int, grid: list[list[Span]], labels: Labels, writer: ChipWriter, cut: Cut
+        self, number: int, grid: list[list[Span]], burn: Burn, writer: ChipWriter, cut: Cut
     ) -> None:
         source, config = self._sources[number], self._config
         with Scene.open(source.path, bands=config.bands, nodata=config.nodata, remote=True) as scene:
@@ -162,7 +174,7 @@ class Cutter:
                     continue
                 window = Window(col.offset, row.offset, config.size_px, config.size_px)
                 geobox = source.geobox.window(window)
-                ids = np.where(valid, labels.burn(geobox), np.uint8(IGNORE))
+                ids = np.where(valid, burn(geobox), np.uint8(IGNORE))
                 block = self._count(cut, number, grid, row, col, bands, valid, ids)
                 class_pixels = np.bincount(ids.ravel(), minlength=256)[: len(self._classes)]
                 if not class_pixels.any():

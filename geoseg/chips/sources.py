@@ -186,6 +186,7 @@ def survey(sources: Sequence[Source], config: TileConfig, progress: Progress) ->
 
     Raises:
         LabelsError: labels that touch none of their scenes, or files whose classes do not go together.
+        ConfigError: a boundary is wanted, but the labels are a raster or have a class of that name.
     """
     maps: dict[Path, tuple[ClassMap, bool]] = {}
     for path in dict.fromkeys(source.labels for source in sources):
@@ -202,8 +203,23 @@ def survey(sources: Sequence[Source], config: TileConfig, progress: Progress) ->
                 progress.warn(note)
             if config.split_column is not None and isinstance(labels, RasterLabels):
                 raise LabelsError(f"labels {path} is a raster, which has no columns; use a split file")
+            if config.boundary_px is not None and isinstance(labels, RasterLabels):
+                raise ConfigError(
+                    f"labels {path} is a raster, in which touching objects of a class are one; "
+                    "give polygons, or leave out --boundary"
+                )
             maps[path] = labels.classes, isinstance(labels, RasterLabels)
-    return _together(maps)
+    classes = _together(maps)
+    return classes if config.boundary_px is None else _with_boundary(classes)
+
+
+def _with_boundary(classes: ClassMap) -> ClassMap:
+    try:
+        return classes.with_boundary()
+    except ValueError as reason:
+        raise ConfigError(
+            f"no boundary class can be added: {reason}; rename it, or leave out --boundary"
+        ) from reason
 
 
 def _elsewhere(labels: Labels, sources: Sequence[Source]) -> LabelsError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import geopandas
 import numpy as np
@@ -26,6 +26,8 @@ from geoseg.raster.geobox import GeoBox, bounds_to_lonlat
 
 BACKGROUND = "background"
 
+ValueT = TypeVar("ValueT", np.uint8, np.int32)
+
 _CLIP_ABOVE_VERTICES = 2000
 """Polygons with more vertices are cut to the grid before burning: land cover runs through many chips."""
 
@@ -37,6 +39,8 @@ class VectorLabels:
         path: the file.
         classes: names of the ids.
         repaired: polygons that crossed themselves and were repaired.
+        owner_ids: (N + 1,) uint8 class id of each of the N polygons at the number :meth:`burn_owners` gives
+            it; at 0 what land outside all polygons is.
     """
 
     def __init__(
@@ -45,7 +49,6 @@ class VectorLabels:
         """Take over what :meth:`open` has read; ``ids`` (N,) are of the rows, ``fill`` of all other land."""
         self.path = path
         self.classes = classes
-        self._fill = fill
         self._crs = frame.crs
         self._notes: list[str] = []
         geometries, kept, self.repaired = _polygons(frame.geometry.to_numpy())
@@ -59,7 +62,7 @@ class VectorLabels:
         # Burned in this order, so that a smaller or later polygon overwrites; the same for every scene's CRS.
         order = np.argsort(-shapely.area(geometries), kind="stable")
         self._geometries = geometries[order]
-        self._ids = ids[kept][order]
+        self.owner_ids = np.append(np.uint8(fill), ids[kept][order])
         self._in_crs: dict[str | None, shapely.STRtree] = {}
 
     @classmethod
@@ -136,19 +139,37 @@ class VectorLabels:
         Raises:
             LabelsError: as :meth:`covers`.
         """
+        return self._burn(geobox, self.owner_ids)
+
+    def burn_owners(self, geobox: GeoBox) -> NDArray[np.int32]:
+        """Which polygon each pixel of the grid belongs to, as :meth:`burn` decides it.
+
+        Polygons are numbered from 1 in the order they are burned, a smaller or later one higher; the numbers
+        are the same on every grid.
+
+        Returns:
+            (H, W) int32, 0 outside all polygons.
+
+        Raises:
+            LabelsError: as :meth:`covers`.
+        """
+        return self._burn(geobox, np.arange(len(self.owner_ids), dtype=np.int32))
+
+    def _burn(self, geobox: GeoBox, values: NDArray[ValueT]) -> NDArray[ValueT]:
+        """Burn ``values`` (N + 1,) of the polygons; the first is that of all other land."""
         tree = self._tree(geobox)
         # Row numbers of the tree are in burning order.
         found = np.sort(tree.query(geobox.footprint()))
-        if not len(found):
-            return np.full(geobox.shape, self._fill, np.uint8)
-        pixels = _to_pixels(tree.geometries[found], geobox)
-        shapes = zip(pixels, self._ids[found].tolist(), strict=True)
-        burned: NDArray[np.uint8] = rasterize(
-            ((shape, value) for shape, value in shapes if not shape.is_empty),
-            out=np.full(geobox.shape, self._fill, np.uint8),
-            transform=Affine.identity(),
-            all_touched=False,
-        )
+        burned = np.full(geobox.shape, values[0], values.dtype)
+        if len(found):
+            pixels = _to_pixels(tree.geometries[found], geobox)
+            shapes = zip(pixels, values[found + 1].tolist(), strict=True)
+            rasterize(
+                ((shape, value) for shape, value in shapes if not shape.is_empty),
+                out=burned,
+                transform=Affine.identity(),
+                all_touched=False,
+            )
         return burned
 
     def _tree(self, geobox: GeoBox) -> shapely.STRtree:
@@ -223,7 +244,8 @@ def _to_pixels(geometries: NDArray[Any], geobox: GeoBox) -> NDArray[Any]:
 def _only_name(class_name: str | None, classes: ClassMap | None) -> str:
     """The class of labels without a class column."""
     if classes is not None and class_name not in classes.names:
-        foreground = [name for i, name in enumerate(classes.names) if i != classes.background]
+        special = (classes.background, classes.boundary)
+        foreground = [name for i, name in enumerate(classes.names) if i not in special]
         if len(foreground) == 1:
             return foreground[0]
     return class_name or "object"
