@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyogrio
-import pyogrio.errors
 import rasterio
 import rasterio._err
 import rasterio.errors
@@ -28,6 +26,7 @@ import shapely.errors
 
 from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError
 from geoseg.raster import formats, tame
+from geoseg.raster.lean import pyogrio
 from geoseg.raster.remote import shown, without_secrets
 from geoseg.raster.server import RemoteFile
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import pyproj
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.coords import BoundingBox
@@ -19,8 +18,6 @@ from geoseg.raster.gdal import GDAL_ERRORS
 
 _TRUE_TO_SCALE = 0.01
 """Grid metres count as metres while the projection's scale is within this of 1 (UTM: 0.0004)."""
-
-_ELLIPSOID = pyproj.Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +122,11 @@ class GeoBox:
             return None  # an engineering CRS lies nowhere on Earth
         if not all(math.isfinite(value) for value in (*lons, *lats)):
             return None
-        _, _, (column_m, row_m) = _ELLIPSOID.inv(lons[0::2], lats[0::2], lons[1::2], lats[1::2])
+        import pyproj
+
+        _, _, (column_m, row_m) = pyproj.Geod(ellps="WGS84").inv(
+            lons[0::2], lats[0::2], lons[1::2], lats[1::2]
+        )
         return (column_m, row_m) if column_m > 0 and row_m > 0 else None
 
     def bounds_lonlat(self) -> BoundingBox | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from geoseg.raster.scene import Scene
 
 CLASSES_TAG = "GEOSEG_CLASSES"
 """TIFF tag with the ClassMap as JSON."""
+
+MAX_ID = np.iinfo(np.int32).max
+"""Greatest id that :meth:`Mask.read_ids` takes."""
 
 MAX_CLASSES_BYTES = 1_000_000
 
@@ -63,6 +67,33 @@ class Mask:
     def check_unchanged(self) -> None:
         """See :meth:`geoseg.raster.scene.Scene.check_unchanged`."""
         self._scene.check_unchanged()
+
+    @property
+    def absent(self) -> int:
+        """What :meth:`read_ids` gives where there is no data: 255 in masks of bytes, else -1."""
+        return IGNORE if np.dtype(self.dtype) == np.uint8 else -1
+
+    def read_ids(self, window: Window) -> NDArray[Any]:
+        """Ids (h, w) of a window as any program writes them; :attr:`absent` where there is no data.
+
+        uint8 when the file holds bytes, else int32.
+
+        Raises:
+            SceneError: an id is negative or does not fit.
+            ReadError: the file is damaged there.
+        """
+        if self.absent == IGNORE and self._scene.invalid_is(IGNORE):
+            ids: NDArray[Any] = self._scene.read_values(window)[0]
+            return ids
+        (values,), valid = self._scene.read(window)
+        if values.dtype == np.uint8:
+            return np.where(valid, values, np.uint8(IGNORE))
+        wrong = valid & ((values < 0) | (values > MAX_ID))
+        if wrong.any():
+            raise SceneError(
+                f"{self._what} {shown(self.path)} holds the value {values[wrong][0]}; ids are 0 to {MAX_ID}"
+            )
+        return np.where(valid, values, -1).astype(np.int32)
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Class ids (h, w) of a window; 255 where the mask has nodata and beyond it.

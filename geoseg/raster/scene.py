@@ -189,6 +189,21 @@ class Scene:
         valid[rows, cols] &= self._has_value(bands[:, rows, cols])
         return bands, valid
 
+    def invalid_is(self, value: int) -> bool:
+        """Whether pixels are invalid only where all bands have this value; they are whole numbers then."""
+        told = {_as_dtype(nodata, np.dtype(self.dtype)) for nodata in self._nodatas}
+        whole = np.issubdtype(np.dtype(self.dtype), np.integer)
+        return whole and self._alpha is None and not self._masked and told <= {None, value}
+
+    def read_values(self, window: Window) -> NDArray[Any]:
+        """Bands (B, h, w) of a window within the scene, valid or not.
+
+        Raises:
+            ReadError: as :meth:`read`.
+        """
+        with reading(f"reading {windows.show(window)} of {self._what}", self.remote or self.path):
+            return self._read_values(window)[0]
+
     def _has_value(self, bands: NDArray[Any]) -> NDArray[np.bool_]:
         any_valid = np.zeros(bands.shape[1:], np.bool_)
         for band, nodata in zip(bands, self._nodatas, strict=True):

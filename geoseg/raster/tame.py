@@ -24,12 +24,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pyogrio
-import pyogrio.core
 import rasterio
 import rasterio._env
 
 from geoseg.raster import formats, libgdal
+from geoseg.raster.lean import pyogrio
 
 CACHE_BYTES = 128 * 1024**2
 
