@@ -1,36 +1,40 @@
-"""Mask to polygons: dissolve what is too small, trace, simplify without gaps, measure, write.
+"""Mask to polygons: take away what is too small, trace, simplify without gaps, measure, write.
 
-All of it happens in pixel space, on all regions of the mask together; only finished polygons are put on the
-ground. So rotated, south-up and geographic masks come out the same, and neighbours always share their edges.
+A mask is gone through in bands of rows, whatever its size; only regions that go on below a band are kept in
+mind. All geometry happens in pixel space, every border once for both of its regions; only finished polygons
+are put on the ground. So rotated, south-up and geographic masks come out the same, and neighbours always
+share their edges.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
-from geoseg.classes import IGNORE, default_color
 from geoseg.config import VectorizeConfig
-from geoseg.errors import InputError
+from geoseg.errors import ConfigError, InputError
 from geoseg.progress import SILENT, Progress
-from geoseg.raster.categories import read_categories
-from geoseg.raster.mask import Mask, open_mask
-from geoseg.raster.windows import row_windows
-from geoseg.vector.attributes import attributes
-from geoseg.vector.dissolve import MinArea, dissolve, parse_area
+from geoseg.raster.mask import open_mask
+from geoseg.raster.remote import local, shown
+from geoseg.vector.attributes import Attributes
+from geoseg.vector.corners import Band
+from geoseg.vector.dissolve import Dissolved, MinArea, Survey, parse_area
+from geoseg.vector.draw import Drawer
+from geoseg.vector.emit import Emitter, Reprojection, Tally
+from geoseg.vector.instances import Instances
+from geoseg.vector.legend import Legend
+from geoseg.vector.outlines import Outlines
 from geoseg.vector.place import Place
-from geoseg.vector.simplify import simplify
-from geoseg.vector.trace import Regions, trace
-from geoseg.vector.write import Layer, check_layer_output, write_layer
-
-_ROWS_AT_ONCE = 512
+from geoseg.vector.source import Opening, Probabilities, Source
+from geoseg.vector.trace import Draw, along_pixels, trace
+from geoseg.vector.write import LayerWriter, check_layer_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +46,9 @@ class VectorizeReport:
         mask: the mask it was made from.
         polygons: number of polygons of each class.
         area_m2: area of each class on the ground; ``None`` when the mask has no known place.
+        filled: holes below ``fill_holes`` that went to the region around them.
         dissolved: regions of any class below ``min_area`` that went to a neighbour.
-        dropped: regions below ``min_area`` left out because they have no neighbour but nodata.
+        dropped: regions below ``min_area`` left out, or that have no neighbour but nodata.
         vertices: of all polygons, the closing one of each ring included.
         seconds: wall time.
     """
@@ -52,6 +57,7 @@ class VectorizeReport:
     mask: Path
     polygons: dict[str, int]
     area_m2: dict[str, float] | None
+    filled: int
     dissolved: int
     dropped: int
     vertices: int
@@ -59,58 +65,7 @@ class VectorizeReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
-        return asdict(self) | {"output": str(self.output), "mask": str(self.mask)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Classes:
-    """What the ids of a mask mean: name and ``#RRGGBB`` of each, and which is background."""
-
-    names: dict[int, str]
-    colors: dict[int, str]
-    background: int | None
-
-    @classmethod
-    def of(cls, mask: Mask, present: Sequence[int]) -> _Classes:
-        """From the mask's own tag, else from the categories beside it; the rest is called ``class 7``."""
-        if mask.classes is not None:
-            names, colors = dict(enumerate(mask.classes.names)), dict(enumerate(mask.classes.colors))
-            background = mask.classes.background
-        else:
-            categories = read_categories(mask.path)
-            names = {class_id: categories[class_id] for class_id in present if class_id < len(categories)}
-            colors, background = {}, None
-        # Empty category names say nothing, and equal ones would hide which class is which.
-        names = {i: name for i, name in names.items() if name and list(names.values()).count(name) == 1}
-        known = sorted({*names, *present})
-        return cls(
-            names={class_id: names.get(class_id, f"class {class_id}") for class_id in known},
-            colors={class_id: colors.get(class_id, default_color(i)) for i, class_id in enumerate(known)},
-            background=background,
-        )
-
-    def choose(self, wanted: Sequence[str] | None, path: Path) -> list[int]:
-        """Ids of the wanted names or ids, ascending; all but background when nothing is wanted.
-
-        Raises:
-            InputError: there is no such class.
-        """
-        if wanted is None:
-            return [class_id for class_id in self.names if class_id != self.background]
-        by_name = {name: class_id for class_id, name in self.names.items()}
-        by_id = {str(class_id): class_id for class_id in self.names}
-        chosen = set()
-        for text in wanted:
-            class_id = by_name.get(text, by_id.get(text.strip()))
-            if class_id is None:
-                known = ", ".join(f"{name} ({i})" for i, name in self.names.items())
-                raise InputError(f"mask {path} has no class {text!r}; choose from {known or 'none'}")
-            chosen.add(class_id)
-        return sorted(chosen)
-
-    def styles(self, chosen: Sequence[int]) -> dict[int, tuple[str, str]]:
-        """Name and colour of the chosen ids."""
-        return {class_id: (self.names[class_id], self.colors[class_id]) for class_id in chosen}
+        return asdict(self) | {"output": str(self.output), "mask": shown(self.mask)}
 
 
 def vectorize(
@@ -118,6 +73,7 @@ def vectorize(
     output: Path,
     config: VectorizeConfig | None = None,
     *,
+    probabilities: Path | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> VectorizeReport:
@@ -130,15 +86,19 @@ def vectorize(
     are neither gaps nor overlaps. Background, nodata and classes that are not wanted take part and hold the
     edges of the others; they are only left out of the layer.
 
-    Regions below ``min_area``, of whatever class, first go to the neighbour with the longest shared border.
+    Memory holds a band of rows, regions that are not finished yet, and two batches on their way to the disk;
+    with ``min_area`` or ``fill_holes`` also about a hundred bytes for each region of the mask.
 
     Args:
-        mask: a raster with one band of class ids 0..255, such as ``predict`` writes; 255 and what the file
-            says is nodata becomes no polygon. Class names come from its tags, else from the categories beside
-            it.
+        mask: a raster with one band of ids, such as ``predict`` writes, 0..254 in bytes (255 is nodata) or up
+            to 2147483647 in wider numbers; what the file says is nodata becomes no polygon. Class names come
+            from its tags, else from the categories beside it.
         output: ``.gpkg``, ``.fgb``, ``.geojson``, ``.shp`` or ``.parquet``; the layer is called ``parcels``
             and is in the mask's CRS (GeoJSON: WGS 84). A layer without polygons is a valid output.
         config: how to; the defaults when not given.
+        probabilities: what ``predict --probabilities`` wrote along with the mask. Polygons then get their
+            confidence, simplified lines run where two classes are equally likely instead of between pixels,
+            and ``instances`` meet on the ridge of the boundary.
         overwrite: replace an existing output.
         progress: told about every step.
 
@@ -152,103 +112,258 @@ def vectorize(
     """
     started = time.monotonic()
     config = config or VectorizeConfig()
-    min_area = None if config.min_area is None else parse_area(config.min_area)
-    check_layer_output(output, overwrite=overwrite, inputs=[mask])
-    with open_mask(mask) as source:
-        place = Place.of(source.geobox, mask)
-        ids, present = _read(source, progress)
-        classes = _Classes.of(source, present)
-    chosen = classes.choose(config.classes, mask)
-    if place.crs is None:
-        progress.warn(f"mask {mask} has no known CRS; the polygons have none either")
-
-    progress.begin("vectorize", 4, "steps")
-    dissolved = dropped = 0
-    if min_area is not None:
-        done = dissolve(ids, min_area.value, _row_areas(min_area, place, mask))
-        ids, dissolved, dropped = done.ids, done.dissolved, done.dropped
-    progress.advance()
-    regions = trace(ids)
-    del ids
-    progress.advance()
-    # All regions, wanted or not: what is left out of the layer still holds the edges of its neighbours.
-    polygons = simplify(regions.polygons, config.simplify_px)
-    progress.advance()
-    layer = _make_layer(regions, polygons, classes, chosen, place, style=config.style)
-    write_layer(layer, output)
-    progress.advance()
-    progress.end()
-    counts, areas = _sums(layer, classes, chosen)
+    limits = _Limits.of(config)
+    inputs = [mask] if probabilities is None else [mask, probabilities]
+    check_layer_output(output, overwrite=overwrite, inputs=local(inputs))
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(open_mask(mask, remote=True))
+        shares = None if probabilities is None else stack.enter_context(Probabilities(probabilities, opened))
+        place = Place.of(opened.geobox, mask)
+        if place.crs is None:
+            progress.warn(f"mask {shown(mask)} has no known CRS; the polygons have none either")
+        source = Source(mask=opened, probabilities=shares, progress=progress)
+        work = _Work(source, place, config, limits, progress)
+        work.survey()
+        work.write(output)
+    dissolved, tally = work.dissolved, work.tally
+    ids = work.chosen_ids()
     return VectorizeReport(
         output=output,
         mask=mask,
-        polygons=counts,
-        area_m2=areas,
-        dissolved=dissolved,
-        dropped=dropped,
-        vertices=int(shapely.get_num_coordinates(layer.polygons).sum()),
+        polygons={work.legend.name(i): tally.polygons[i] for i in ids},
+        area_m2=None
+        if place.ruler == "none"
+        else {work.legend.name(i): float(tally.area_m2[i]) for i in ids},
+        filled=dissolved.filled if dissolved else 0,
+        dissolved=dissolved.dissolved if dissolved else 0,
+        dropped=tally.dropped + (dissolved.dropped if dissolved else 0),
+        vertices=tally.vertices,
         seconds=time.monotonic() - started,
     )
 
 
-def _read(mask: Mask, progress: Progress) -> tuple[NDArray[np.uint8], list[int]]:
-    """Class ids (H, W) of the whole mask, and which of 0..254 occur."""
-    ids = np.empty(mask.geobox.shape, np.uint8)
-    counts = np.zeros(IGNORE + 1, np.int64)
-    progress.begin("read", mask.geobox.height, "rows")
-    for window in row_windows(mask.geobox.shape, _ROWS_AT_ONCE):
-        rows = mask.read(window)
-        ids[window.row_off : window.row_off + window.height] = rows
-        counts += np.bincount(rows.ravel(), minlength=IGNORE + 1)
-        progress.advance(window.height)
-    progress.end()
-    return ids, [int(class_id) for class_id in np.flatnonzero(counts[:IGNORE])]
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """The areas of a :class:`VectorizeConfig`, read."""
+
+    min_area: MinArea | None
+    drop_small: bool
+    fill_holes: MinArea | None
+
+    @classmethod
+    def of(cls, config: VectorizeConfig) -> _Limits:
+        min_area = None if config.min_area is None else parse_area(config.min_area)
+        fill_holes = None if config.fill_holes is None else parse_area(config.fill_holes, what="fill_holes")
+        if min_area and fill_holes and min_area.unit != fill_holes.unit:
+            raise ConfigError(
+                "min_area and fill_holes are in different units; give both in pixels, or neither"
+            )
+        if config.instances and (fill_holes or config.dissolve or config.connectivity == 8):
+            raise ConfigError(
+                "instances are single parcels; leave fill_holes, dissolve and connectivity 8 out"
+            )
+        if config.drop_small and min_area is None:
+            raise ConfigError("drop_small says nothing without min_area; give one, such as 250m2")
+        return cls(min_area=min_area, drop_small=config.drop_small, fill_holes=fill_holes)
 
 
-def _row_areas(min_area: MinArea, place: Place, mask: Path) -> NDArray[np.float64]:
-    """Area of a pixel in each row, in the unit of ``min_area``."""
-    if min_area.unit == "px":
-        return np.ones(place.geobox.height)
-    areas = place.row_areas_m2()
-    if areas is None:
-        raise InputError(
-            f"mask {mask} has no known pixel size, so no area of {min_area.value:g} m2; "
-            "give min_area in pixels, such as 20px"
+class _Work:
+    """A run: what was found out so far."""
+
+    def __init__(
+        self, source: Source, place: Place, config: VectorizeConfig, limits: _Limits, progress: Progress
+    ) -> None:
+        self._source = source
+        self._mask = source.mask
+        self._place = place
+        self._config = config
+        self._limits = limits
+        self._progress = progress
+        self.legend = Legend(source.mask)
+        self.dissolved: Dissolved | None = None
+        self.instances: Instances | None = None
+        self.tally: Tally
+        self._chosen: NDArray[np.int64] | None = None
+
+    def survey(self) -> None:
+        """Go over the mask a first time, if something about all of it must be known beforehand."""
+        limits, config = self._limits, self._config
+        merges = (limits.min_area is not None and not limits.drop_small) or limits.fill_holes is not None
+        tells_all = self._mask.classes is not None
+        if not (merges or config.instances or (config.classes is not None and not tells_all)):
+            self._choose()
+            return
+        if config.instances and tells_all:
+            self._choose()
+            self._open()
+        self._progress.begin("survey", self._mask.geobox.height, "rows")
+        survey, met = self._source.survey(self._row_areas())
+        self._progress.end()
+        self.legend.meet(met)
+        self._choose()
+        if config.instances:
+            self.instances = self._number(survey)
+        elif merges:
+            self.dissolved = survey.dissolve(
+                min_area=limits.min_area.value if limits.min_area and not limits.drop_small else 0.0,
+                max_hole=limits.fill_holes.value if limits.fill_holes else 0.0,
+                wanted=self._is_wanted,
+            )
+
+    def _choose(self) -> None:
+        if self._config.classes is not None:
+            self._chosen = np.array(self.legend.choose(self._config.classes, self._mask), np.int64)
+
+    def _land(self) -> NDArray[np.int64]:
+        """Ids of the classes whose regions are parcels."""
+        boundary = self._boundary()
+        return np.array([class_id for class_id in self.chosen_ids() if class_id != boundary], np.int64)
+
+    def _open(self) -> None:
+        opening = Opening(land=self._land(), boundary=self._boundary(), share=self._config.boundary_share)
+        self._source = replace(self._source, opening=opening)
+
+    def _number(self, survey: Survey) -> Instances:
+        limit = self._limits.min_area
+        return Instances(
+            survey.parts(),
+            land=self._land(),
+            boundary=self._boundary(),
+            min_area=0.0 if limit is None else limit.value,
+            absent=self._mask.absent,
         )
-    return areas
 
+    def _boundary(self) -> int:
+        """Id of the class between parcels."""
+        named = self._config.boundary_class
+        if named is not None:
+            return self.legend.choose([named], self._mask)[0]
+        if self.legend.boundary is None:
+            raise InputError(
+                f"mask {shown(self._mask.path)} has no boundary class to tell parcels apart by; "
+                "train on chips made with tile --boundary, or name the class with --boundary-class"
+            )
+        return self.legend.boundary
 
-def _make_layer(
-    regions: Regions,
-    polygons: NDArray[np.object_],
-    classes: _Classes,
-    chosen: Sequence[int],
-    place: Place,
-    *,
-    style: bool,
-) -> Layer:
-    """The chosen regions on the ground, with attributes; ``polygons`` (R,) are theirs in pixel space."""
-    wanted = np.isin(regions.class_id, chosen)
-    placed = place.put(polygons[wanted])
-    return Layer(
-        polygons=placed,
-        columns=attributes(
-            placed, regions.class_id[wanted], regions.touches_edge[wanted], classes.names, place
-        ),
-        crs=place.crs,
-        styles=classes.styles(chosen) if style else {},
-        gsd_m=place.geobox.gsd_m,
-    )
+    def _row_areas(self) -> NDArray[np.float64]:
+        """Area of a pixel in each row, in the unit of the limits."""
+        limit = self._limits.min_area or self._limits.fill_holes
+        if limit is None or limit.unit == "px":
+            return np.ones(self._mask.geobox.height)
+        areas = self._place.row_areas_m2()
+        if areas is None:
+            raise InputError(
+                f"mask {shown(self._mask.path)} has no known pixel size, so no area of {limit.value:g} m2; "
+                "give min_area in pixels, such as 20px"
+            )
+        return areas
 
+    def write(self, output: Path) -> None:
+        """Trace, measure and write."""
+        config = self._config
+        probabilities = self._source.probabilities
+        reprojection = self._reprojection()
+        attributes = Attributes(
+            legend=self.legend,
+            place=self._place,
+            wide=self._mask.dtype != "uint8",
+            confidence=probabilities is not None,
+        )
+        if self._drops_small():
+            self._row_areas()  # refuses a mask without a known place, if that is needed
+        multi = config.dissolve or config.connectivity == 8
+        with LayerWriter(
+            output,
+            attributes.columns,
+            self._place.crs if reprojection is None else reprojection.crs,
+            gsd_m=self._place.geobox.gsd_m,
+            geometry_type="MultiPolygon" if multi else "Polygon",
+        ) as writer:
+            emitter = Emitter(
+                writer,
+                attributes,
+                self._place,
+                self.legend,
+                class_of=None if self.instances is None else self.instances.class_ids,
+                reprojection=reprojection,
+                is_large=self._is_large if self._drops_small() else None,
+                multi=multi,
+                dissolve=config.dissolve,
+            )
+            self._progress.begin("vectorize", self._mask.geobox.height, "rows")
+            for outlines in self._outlines():
+                emitter.add(outlines)
+            emitter.end()
+            self._progress.end()
+            self._mask.check_unchanged()
+            writer.styles = self.legend.styles(self.chosen_ids()) if config.style else {}
+        self.tally = emitter.tally
 
-def _sums(
-    layer: Layer, classes: _Classes, chosen: Sequence[int]
-) -> tuple[dict[str, int], dict[str, float] | None]:
-    """Number of polygons and square metres of each chosen class."""
-    class_id = layer.columns["class_id"]
-    counts = np.bincount(class_id, minlength=IGNORE + 1)
-    by_class = {classes.names[i]: int(counts[i]) for i in chosen}
-    if "area_m2" not in layer.columns:
-        return by_class, None
-    areas = np.bincount(class_id, weights=np.nan_to_num(layer.columns["area_m2"]), minlength=IGNORE + 1)
-    return by_class, {classes.names[i]: float(areas[i]) for i in chosen}
+    def _drops_small(self) -> bool:
+        """Whether small polygons are left out; of parcels always, as none goes to a neighbour."""
+        return self._limits.min_area is not None and (self._limits.drop_small or self.instances is not None)
+
+    def _reprojection(self) -> Reprojection | None:
+        if self._config.dst_crs is None:
+            return None
+        if self._place.crs is None:
+            raise InputError(
+                f"mask {shown(self._mask.path)} has no known CRS; its polygons cannot go to another one"
+            )
+        return Reprojection(self._place.crs, self._config.dst_crs)
+
+    def _outlines(self) -> Iterator[Outlines]:
+        config = self._config
+        draw: Draw = along_pixels
+        if config.simplify_px > 0.0 or config.smooth:
+            draw = Drawer(
+                tolerance_px=config.simplify_px,
+                rounds=config.smooth,
+                probabilities=None if self._source.probabilities is None else self._shares,
+            )
+        boundary = self._boundary() if self.instances is not None else 0
+        return trace(
+            self._source.bands(dissolved=self.dissolved, instances=self.instances, boundary=boundary),
+            wanted=self._is_wanted,
+            draw=draw,
+            clockwise=self._place.flips,
+            by_corners=config.connectivity == 8,
+        )
+
+    def _shares(self, band: Band) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        probabilities = self._source.probabilities
+        assert probabilities is not None
+        first = max(band.top - 1, 0)
+        shares = probabilities.read(first, band.top + band.rows - first)
+        if band.is_first:
+            shares = np.concatenate([shares[:, :1], shares], axis=1)
+        labels = band.labels if self.instances is None else self.instances.class_ids(band.labels)
+        return labels, shares
+
+    def _is_large(self, outlines: Outlines, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        limit = self._limits.min_area
+        assert limit is not None
+        if limit.unit == "px":
+            return outlines.area >= limit.value
+        areas, _ = self._place.measure(points, outlines.rings, outlines.regions)
+        large: NDArray[np.bool_] = areas >= limit.value * (1.0 - 1e-9)
+        return large
+
+    def _is_wanted(self, labels: NDArray[Any]) -> NDArray[np.bool_]:
+        wanted: NDArray[np.bool_]
+        if self.instances is not None:
+            wanted = labels > 0
+        elif self._chosen is not None:
+            wanted = np.isin(labels, self._chosen)
+        else:
+            wanted = labels != self._mask.absent
+            for class_id in self.legend.unasked():
+                wanted &= labels != class_id
+        return wanted
+
+    def chosen_ids(self) -> list[int]:
+        """Ids of the classes that become polygons, as far as they were met."""
+        if self._chosen is not None:
+            chosen: list[int] = self._chosen.tolist()
+            return chosen
+        return [class_id for class_id in self.legend.ids if class_id not in self.legend.unasked()]

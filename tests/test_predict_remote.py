@@ -15,7 +15,7 @@ from range_server import RangeServer, serving
 from rasterio.windows import Window
 from scenes import north_up, pixel_box, write_class_raster, write_labels, write_scene
 
-from geoseg.config import PredictConfig, TileConfig
+from geoseg.config import PredictConfig, TileConfig, VectorizeConfig
 from geoseg.errors import OutputError, ReadError
 from geoseg.estimate import estimate
 from geoseg.evaluate import evaluate
@@ -26,6 +26,7 @@ from geoseg.render.journal import journal_folder
 from geoseg.render.session import Request
 from geoseg.seams import check_seams
 from geoseg.tile import tile
+from geoseg.vectorize import vectorize
 from geoseg_cli.main import main
 
 FP32 = PredictConfig(precision="fp32", size_px=64, overlap_px=32)
@@ -279,3 +280,16 @@ def test_a_mask_on_a_server_is_evaluated(tmp_path: Path) -> None:
         assert found.iou == evaluate(mask, truth).iou
         assert found.to_json()["prediction"] == f"http://127.0.0.1:{server.port}/mask.tif"
         assert server.times_sent("/mask.tif").max() == 1
+
+
+def test_polygons_of_a_mask_on_a_server(scene: Path, tmp_path: Path) -> None:
+    ids = (noise(1, 120, 90)[0] > 128).astype(np.uint8)
+    mask = write_class_raster(tmp_path / "mask.tif", ids, **TILES)
+    with serving({"/mask.tif": mask.read_bytes()}) as server:
+        config = VectorizeConfig(simplify_px=0)
+        here = vectorize(mask, tmp_path / "here.fgb", config)
+        there = vectorize(Path(server.url("/mask.tif")), tmp_path / "there.fgb", config)
+    assert there.polygons == here.polygons
+    assert (tmp_path / "there.fgb").read_bytes() == (tmp_path / "here.fgb").read_bytes().replace(
+        b"here", b"there"
+    )

@@ -378,15 +378,16 @@ def test_same_again(tmp_path: Path, mask: Path, suffix: str) -> None:
         assert first.replace(b"a", b"b") == second.replace(b"a", b"b")
 
 
-def test_ids_follow_the_first_pixel(tmp_path: Path, mask: Path) -> None:
+def test_ids_follow_the_last_row(tmp_path: Path, mask: Path) -> None:
     vectorize(mask, tmp_path / "parcels.gpkg", EXACT)
     frame = read(tmp_path / "parcels.gpkg")
     with rasterio.open(mask) as dataset:
         burned = rasterize(
             zip(frame.geometry, frame["id"], strict=True), dataset.shape, transform=dataset.transform
         )
-    _, first = np.unique(burned[burned > 0], return_index=True)
-    assert (np.diff(first) > 0).all()
+    places = [np.nonzero(burned == i)[0].max() for i in frame["id"]]
+    firsts = [np.flatnonzero(burned == i)[0] for i in frame["id"]]
+    assert list(zip(places, firsts, strict=True)) == sorted(zip(places, firsts, strict=True))
 
 
 def test_small_pixels_keep_their_digits_in_geojson(tmp_path: Path) -> None:
@@ -475,6 +476,6 @@ def test_progress_is_told(tmp_path: Path) -> None:
     progress = Listening()
     report = vectorize(mask, tmp_path / "parcels.gpkg", progress=progress)
     assert isinstance(report, VectorizeReport)
-    assert progress.pieces == [["read", 48, "rows", 48], ["vectorize", 4, "steps", 4]]
+    assert progress.pieces == [["vectorize", 48, "rows", 48]]
     assert len(progress.warnings) == 1
     assert "no known CRS" in progress.warnings[0]

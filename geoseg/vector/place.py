@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyproj
-import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -18,8 +16,8 @@ from rasterio.windows import Window
 from geoseg.errors import SceneError
 from geoseg.raster.gdal import GDAL_ERRORS, gdal_errors
 from geoseg.raster.geobox import GeoBox
+from geoseg.vector.ragged import ring_measures
 
-_WGS84 = pyproj.Geod(ellps="WGS84")
 _ROWS_SAMPLED = 257
 
 
@@ -66,21 +64,19 @@ class Place:
         """CRS of the coordinates; ``None`` when unknown."""
         return self.geobox.crs
 
-    def put(self, polygons: NDArray[np.object_]) -> NDArray[np.object_]:
-        """Polygons in the mask's CRS from polygons in pixel space, (R,) each; exteriors counter-clockwise."""
+    @property
+    def flips(self) -> bool:
+        """Whether what runs clockwise in the raster runs counter-clockwise on the map: it is south-up."""
+        return self.geobox.transform.determinant > 0.0
+
+    def put(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points (V, 2) in the mask's CRS from points in pixel space."""
         if self.gcps:
             with GCPTransformer(list(self.gcps)) as transformer:
-                placed = shapely.transform(polygons, lambda xy: _by_gcps(transformer, xy))
-        else:
-            a, b, c, d, e, f = self.geobox.transform[:6]
-            placed = shapely.transform(
-                polygons,
-                lambda xy: np.stack(
-                    [xy[:, 0] * a + xy[:, 1] * b + c, xy[:, 0] * d + xy[:, 1] * e + f], axis=1
-                ),
-            )
-        oriented: NDArray[np.object_] = shapely.orient_polygons(placed)
-        return oriented
+                return _by_gcps(transformer, points)
+        a, b, c, d, e, f = self.geobox.transform[:6]
+        x, y = points[:, 0], points[:, 1]
+        return np.stack([x * a + y * b + c, x * d + y * e + f], axis=1)
 
     def row_areas_m2(self) -> NDArray[np.float64] | None:
         """Area of a pixel in each row (H,), or ``None`` when it cannot be known."""
@@ -92,21 +88,33 @@ class Place:
             return None
         return np.interp(np.arange(height), rows, np.array(known, np.float64))
 
-    def measure(self, polygons: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def measure(
+        self, points: NDArray[np.float64], rings: NDArray[np.int64], regions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Areas and perimeters (R,) of polygons in the mask's CRS, holes taken off and gone round.
 
         In square metres and metres, or in units of the coordinates when the ruler is ``none``. Not-a-number
         where the map has no place on Earth.
+
+        Args:
+            points: (V, 2) in the mask's CRS, ring by ring, each closed.
+            rings: (N + 1,) where each ring begins in ``points``.
+            regions: (R + 1,) where the rings of each polygon begin, outer ring first.
         """
-        if self.ruler != "ellipsoid" or not len(polygons):
-            return shapely.area(polygons) * self.unit_m**2, shapely.length(polygons) * self.unit_m
-        _, points, (rings, first_rings) = shapely.to_ragged_array(polygons)
-        lon, lat = _to_lonlat(self.geobox.crs, points[:, 0], points[:, 1])
-        areas, lengths = _measure_rings(lon, lat, rings)
+        if len(regions) == 1:
+            return np.zeros(0), np.zeros(0)
+        if self.ruler == "ellipsoid":
+            areas, lengths = _measure_rings(*_to_lonlat(self.geobox.crs, points[:, 0], points[:, 1]), rings)
+            unit_m = 1.0
+        else:
+            areas, lengths = ring_measures(points, rings)
+            areas = np.abs(areas)
+            unit_m = self.unit_m
         is_hole = np.ones(len(areas), np.bool_)
-        is_hole[first_rings[:-1]] = False
+        is_hole[regions[:-1]] = False
         areas[is_hole] *= -1.0
-        return np.add.reduceat(areas, first_rings[:-1]), np.add.reduceat(lengths, first_rings[:-1])
+        area, length = np.add.reduceat(areas, regions[:-1]), np.add.reduceat(lengths, regions[:-1])
+        return area * unit_m**2, length * unit_m
 
 
 def _ruler(geobox: GeoBox) -> tuple[Literal["planar", "ellipsoid", "none"], float]:
@@ -134,6 +142,8 @@ def _by_gcps(transformer: GCPTransformer, xy: NDArray[np.float64]) -> NDArray[np
 def _to_lonlat(
     crs: CRS, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    import pyproj
+
     source = pyproj.CRS.from_user_input(crs.to_wkt(version="WKT2_2019"))
     transformer = pyproj.Transformer.from_crs(source, "EPSG:4326", always_xy=True)
     lon, lat = transformer.transform(x, y)
@@ -150,25 +160,28 @@ def _measure_rings(
     parallels and meridians, as pixels in degrees have them; slanted edges are straight in degrees, by
     Simpson's rule.
     """
+    import pyproj
+
+    wgs84 = pyproj.Geod(ellps="WGS84")
     starts = rings[:-1]
     edge = np.ones(len(lon) - 1, np.bool_)
     edge[starts[1:] - 1] = False
     at = np.flatnonzero(edge)
     with np.errstate(invalid="ignore"):
         step = np.radians((lon[at + 1] - lon[at] + 180.0) % 360.0 - 180.0)
-        q_at, middle = _authalic(lat), _authalic((lat[at] + lat[at + 1]) / 2.0)
+        q_at, middle = _authalic(lat, wgs84.es), _authalic((lat[at] + lat[at + 1]) / 2.0, wgs84.es)
         q = (q_at[at] + 4.0 * middle + q_at[at + 1]) / 6.0
         # Measured from the ring's start: differences of large numbers would cost the digits of small areas.
         counts = np.diff(rings) - 1
         q -= np.repeat(q_at[starts], counts)
         first_edges = np.cumsum(counts) - counts
-        areas = np.abs(np.add.reduceat(q * step, first_edges)) * _WGS84.a**2 / 2.0
-    _, _, metres = _WGS84.inv(lon[at], lat[at], lon[at + 1], lat[at + 1])
+        areas = np.abs(np.add.reduceat(q * step, first_edges)) * wgs84.a**2 / 2.0
+    _, _, metres = wgs84.inv(lon[at], lat[at], lon[at + 1], lat[at + 1])
     return areas, np.add.reduceat(metres, first_edges)
 
 
-def _authalic(lat: NDArray[np.float64]) -> NDArray[np.float64]:
+def _authalic(lat: NDArray[np.float64], eccentricity2: float) -> NDArray[np.float64]:
     sin = np.sin(np.radians(lat))
-    e = np.sqrt(_WGS84.es)
+    e = np.sqrt(eccentricity2)
     q: NDArray[np.float64] = (1.0 - e**2) * (sin / (1.0 - (e * sin) ** 2) + np.arctanh(e * sin) / e)
     return q

@@ -1,8 +1,9 @@
-"""Which pixels hang together: runs of equal ids in the rows of a raster, joined to 4-connected regions."""
+"""Which pixels hang together: runs of equal labels in the rows of a raster, joined to 4-connected regions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,10 @@ _ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """Runs of equal ids in the rows of a raster, in row-major order, and where they touch.
+    """Runs of equal labels in the rows of a raster, in row-major order, and where they touch.
 
     Attributes:
-        class_id: (N,) uint8.
+        label: (N,) as the raster has it.
         start: (N,) flat index of the first pixel.
         length: (N,) pixels.
         row: (N,) row each lies in.
@@ -23,7 +24,7 @@ class Runs:
         region: (N,) 4-connected region of each run; regions count from 0 in row-major order of first pixels.
     """
 
-    class_id: NDArray[np.uint8]
+    label: NDArray[Any]
     start: NDArray[np.int64]
     length: NDArray[np.int64]
     row: NDArray[np.int64]
@@ -33,20 +34,20 @@ class Runs:
     region: NDArray[np.int64]
 
     @classmethod
-    def of(cls, ids: NDArray[np.uint8]) -> Runs:
+    def of(cls, labels: NDArray[Any]) -> Runs:
         """Runs of a raster (H, W)."""
-        width = ids.shape[1]
-        begins = np.ones(ids.shape, np.bool_)
-        np.not_equal(ids[:, 1:], ids[:, :-1], out=begins[:, 1:])
+        width = labels.shape[1]
+        begins = np.ones(labels.shape, np.bool_)
+        np.not_equal(labels[:, 1:], labels[:, :-1], out=begins[:, 1:])
         start = np.flatnonzero(begins)
-        class_id, row = ids.ravel()[start], start // width
+        label, row = labels.ravel()[start], start // width
         above, below, border = _touching(begins, start)
-        same = class_id[above] == class_id[below]
+        same = label[above] == label[below]
         roots = components(len(start), above[same], below[same])
         return cls(
-            class_id=class_id,
+            label=label,
             start=start,
-            length=np.diff(np.append(start, ids.size)),
+            length=np.diff(np.append(start, labels.size)),
             row=row,
             above=above,
             below=below,
@@ -59,10 +60,6 @@ class Runs:
     def first_run(self) -> NDArray[np.int64]:
         """First run of each region, (R,)."""
         return np.unique(self.region, return_index=True)[1]
-
-    def region_at(self, pixel: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Region of pixels given by their flat index."""
-        return self.region[np.searchsorted(self.start, pixel, side="right") - 1]
 
 
 def _touching(

@@ -1,234 +1,377 @@
-"""From class ids to outlines: every 4-connected region of equal ids becomes one polygon in pixel space.
+"""From labels to outlines, band by band: every 4-connected region of equal labels becomes one polygon.
 
-Outlines run along pixel edges with the region on their right. At every pixel corner where one turns, or where
-it passes a point that ends an edge between two others, a vertex is made for each region concerned; the
-vertices are linked along the grid lines, and the links are followed round the rings.
+Within a band everything is done with arrays: the corners where edges turn or meet, the arcs between them, the
+sides of the arcs that follow each other round a region (:mod:`~geoseg.vector.corners`, ``arcs``, ``rings``).
+What goes on below the band is kept open (``openings``) until the region ends. So memory is bounded by the
+band and the regions that are open, and the outlines do not depend on where the bands are cut.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
-from geoseg.vector.regions import Runs
-
-_ROWS_AT_ONCE = 512
-_OUTSIDE = -1
-
-_EAST, _SOUTH, _WEST, _NORTH = range(4)
+from geoseg.vector.arcs import Arcs, find_arcs
+from geoseg.vector.corners import NORTH, SOUTH, Band, Corners, find_corners
+from geoseg.vector.openings import Line, Meeting, Openings, rings_of
+from geoseg.vector.outlines import Outlines, Rings, finish
+from geoseg.vector.ragged import ranges
+from geoseg.vector.regions import components
+from geoseg.vector.rings import (
+    Chains,
+    Extent,
+    Sides,
+    Sums,
+    crossings,
+    extent_of_arcs,
+    extent_of_chains,
+    find_sides,
+    one_region,
+    sum_up,
+    walk,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regions:
-    """The regions of a raster, in row-major order of their first pixel; together they cover all of it.
+class Drawing:
+    """Points of the arcs of a band in pixel space.
 
     Attributes:
-        class_id: (R,) uint8, 255 where there is no data.
-        polygons: (R,) shapely polygons in pixel space, (x, y) = (column, row) of pixel corners, all valid.
-            Neighbours have the same vertices along their shared edges: the set is a coverage as GEOS wants
-            it.
-        touches_edge: (R,) bool, whether the region reaches the edge of the raster.
+        points: (P, 2) float64, arc by arc, both ends included.
+        offsets: (A + 1,) where each arc begins.
+        stubs: whether the points of stubs are to be kept. Without, the lines go straight through them.
     """
 
-    class_id: NDArray[np.uint8]
-    polygons: NDArray[np.object_]
-    touches_edge: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.class_id)
+    points: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+    stubs: bool
 
 
-def trace(ids: NDArray[np.uint8]) -> Regions:
-    """Outline every 4-connected region along its pixel edges.
+Draw = Callable[[Band, Corners, Arcs], Drawing]
+Wanted = Callable[[NDArray[Any]], NDArray[np.bool_]]
 
-    Regions of one class that only touch at a corner stay apart: joined, they would be invalid polygons.
+
+def along_pixels(band: Band, corners: Corners, arcs: Arcs) -> Drawing:
+    """Draw arcs along the edges of the pixels, exactly."""
+    points = np.stack([corners.x[arcs.corners], corners.twice_y(band)[arcs.corners] / 2], axis=1)
+    return Drawing(points=points, offsets=arcs.offsets, stubs=False)
+
+
+def trace(
+    bands: Iterable[Band],
+    *,
+    wanted: Wanted | None = None,
+    draw: Draw = along_pixels,
+    clockwise: bool = True,
+    by_corners: bool = False,
+) -> Iterator[Outlines]:
+    """Outline regions along their pixel edges.
+
+    Regions of one label that only touch at a corner stay apart: joined, they would be invalid polygons. Where
+    three or four regions meet there is a vertex in each of their outlines, also where one of them goes on
+    straight: so all regions together are a coverage as GEOS wants it.
 
     Args:
-        ids: (H, W) class ids; 255 is traced like any other, so that the regions leave no gap.
-    """
-    height, width = ids.shape
-    runs = Runs.of(ids)
-    corners = _Corners.of(ids)
-    vertices = _Vertices.of(corners, runs, width)
-    order, ring_start = _walk(_link(vertices, corners))
+        bands: all of a raster, from top to bottom.
+        wanted: which labels to outline; all when not given.
+        draw: how arcs run between their nodes.
+        clockwise: whether outer rings shall run clockwise as one sees a raster.
+        by_corners: whether regions of one label that touch at a corner are one feature (8-connectivity); they
+            are polygons of their own all the same.
 
-    start = order[ring_start]
-    is_hole = vertices.leaves[start] == _SOUTH
-    # A ring starts at its upper left corner: right below it lies the region, or for holes right above it.
-    first_pixel = (corners.y[vertices.corner[start]] - is_hole) * width + corners.x[vertices.corner[start]]
-    region = runs.region_at(first_pixel)
-    polygons = _assemble(corners, vertices.corner[order], ring_start, np.lexsort((is_hole, region)), is_hole)
-    bounds = shapely.bounds(polygons)
-    return Regions(
-        class_id=runs.class_id[runs.first_run],
-        polygons=polygons,
-        touches_edge=(bounds[:, :2] == 0).any(axis=1) | (bounds[:, 2:] == (width, height)).any(axis=1),
-    )
+    Yields:
+        for each band the regions whose end was seen. All of them together are in the order of
+        :class:`geoseg.vector.outlines.Outlines`.
+    """
+    openings = Openings()
+    frontier = np.zeros((2, 0), np.int64)
+    for band in bands:
+        step = _Step.of(band, wanted, draw)
+        frontier, rings = step.take(openings, frontier, by_corners=by_corners)
+        yield finish(rings, shape=(band.height, band.width), clockwise=clockwise)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Corners:
-    """Pixel corners that are a vertex of some outline, in row-major order.
+class _Step:
+    """What is known of a band by itself.
 
-    Attributes:
-        x, y: (C,) column and row of the corner.
-        pixels: (4, C) int16, ids of the pixels north-west, north-east, south-west and south-east of it.
+    ``region`` is the smallest chain of the region of each chain; ``chain_of`` the chain of each side;
+    ``sums`` are by region.
     """
 
-    x: NDArray[np.int64]
-    y: NDArray[np.int64]
-    pixels: NDArray[np.int16]
+    band: Band
+    corners: Corners
+    arcs: Arcs
+    sides: Sides
+    drawing: Drawing
+    low: NDArray[np.int64]
+    side_extent: Extent
+    chains: Chains
+    extent: Extent
+    region: NDArray[np.int64]
+    chain_of: NDArray[np.int64]
+    sums: Sums
 
     @classmethod
-    def of(cls, ids: NDArray[np.uint8]) -> _Corners:
-        height, width = ids.shape
-        xs, ys, pixels = [], [], []
-        for top in range(0, height + 1, _ROWS_AT_ONCE):
-            stop = min(top + _ROWS_AT_ONCE, height + 1)
-            # Pixel rows from above the first of these rows of corners to below the last, and a frame around.
-            rows = np.full((stop - top + 1, width + 2), _OUTSIDE, np.int16)
-            low, high = max(top - 1, 0), min(stop, height)
-            rows[low - top + 1 : high - top + 1, 1:-1] = ids[low:high]
-            across, along = rows[:, 1:] != rows[:, :-1], rows[1:] != rows[:-1]
-            north, south, west, east = across[:-1], across[1:], along[:, :-1], along[:, 1:]
-            y, x = np.nonzero((north != south) | (west != east) | (north & south & west & east))
-            xs.append(x)
-            ys.append(y + top)
-            pixels.append(np.stack([rows[y, x], rows[y, x + 1], rows[y + 1, x], rows[y + 1, x + 1]]))
-        return cls(x=np.concatenate(xs), y=np.concatenate(ys), pixels=np.concatenate(pixels, axis=1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Vertices:
-    """Vertices of the outlines, in row-major order: one corner may be a vertex of up to four.
-
-    Attributes:
-        corner: (V,) index of the corner.
-        arrives, leaves: (V,) heading of the outline before and after it.
-    """
-
-    corner: NDArray[np.int64]
-    arrives: NDArray[np.int8]
-    leaves: NDArray[np.int8]
-
-    @classmethod
-    def of(cls, corners: _Corners, runs: Runs, width: int) -> _Vertices:
-        nw, ne, sw, se = corners.pixels
-        n, s, w, e = nw != ne, sw != se, nw != sw, ne != se
-        rising, falling = _joined(corners, runs, width, n & s & w & e)
-        # Whether there is a vertex, its two headings, and one pixel of the region on the right.
-        kinds = (
-            (s & e & ~falling, _NORTH, _EAST, se),
-            (s & w & ~rising, _EAST, _SOUTH, sw),
-            (n & w & ~falling, _SOUTH, _WEST, nw),
-            (n & e & ~rising, _WEST, _NORTH, ne),
-            (n & w & ~s & ~e | rising, _EAST, _NORTH, sw),
-            (s & e & ~n & ~w | rising, _WEST, _SOUTH, ne),
-            (s & w & ~n & ~e | falling, _NORTH, _WEST, se),
-            (n & e & ~s & ~w | falling, _SOUTH, _EAST, nw),
-            (n & w & e & ~s, _EAST, _EAST, sw),
-            (n & s & e & ~w, _SOUTH, _SOUTH, nw),
-            (s & w & e & ~n, _WEST, _WEST, ne),
-            (n & s & w & ~e, _NORTH, _NORTH, se),
-        )
-        found = [np.flatnonzero(there & (pixel != _OUTSIDE)) for there, _, _, pixel in kinds]
-        counts = [len(corner) for corner in found]
-        corner = np.concatenate(found)
-        order = np.argsort(corner, kind="stable")
+    def of(cls, band: Band, wanted: Wanted | None, draw: Draw) -> _Step:
+        corners = find_corners(band)
+        arcs = find_arcs(corners, band)
+        sides = find_sides(band, corners, arcs)
+        chosen = sides.inside if wanted is None else sides.inside & wanted(sides.value)
+        twice_y = corners.twice_y(band)
+        side_extent = extent_of_arcs(arcs, corners, twice_y)
+        chains = walk(sides.following, np.flatnonzero(chosen))
+        chain_of = chains.chain_of(len(sides.value))
+        extent = extent_of_chains(chains, side_extent)
+        region = one_region(chains, chain_of, extent, band, corners, arcs, sides)
+        sums = Sums.none(len(chains))
+        if band.values is not None:
+            sums = sum_up(band.values, region, chain_of, band, corners, arcs)
         return cls(
-            corner=corner[order],
-            arrives=np.repeat(np.array([kind[1] for kind in kinds], np.int8), counts)[order],
-            leaves=np.repeat(np.array([kind[2] for kind in kinds], np.int8), counts)[order],
+            band=band,
+            corners=corners,
+            arcs=arcs,
+            sides=sides,
+            drawing=draw(band, corners, arcs),
+            low=twice_y * (band.width + 1) + corners.x,
+            side_extent=side_extent,
+            chains=chains,
+            extent=extent,
+            region=region,
+            chain_of=chain_of,
+            sums=sums,
         )
 
+    def take(
+        self, openings: Openings, frontier: NDArray[np.int64], *, by_corners: bool
+    ) -> tuple[NDArray[np.int64], Rings]:
+        """Add the band to what is open.
 
-def _joined(
-    corners: _Corners, runs: Runs, width: int, crossing: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Crossings (C,) where the pixels on the rising (SW-NE) or the falling (NW-SE) diagonal are one region.
+        Args:
+            openings: changed in place.
+            frontier: (2, n) of the row above, as returned for it.
+            by_corners: whether regions that touch at a corner are one feature.
 
-    Such a region goes round and meets itself there. To be a valid polygon its outline must turn left, as if
-    the pixels were joined: what it encloses then becomes a hole that touches the outline, not a loop of it.
-    """
-    nw, ne, sw, se = corners.pixels
-    joined = []
-    for equal, upper, lower in ((ne == sw, 0, -1), (nw == se, -1, 0)):
-        at = np.flatnonzero(crossing & equal & (ne != _OUTSIDE) & (nw != _OUTSIDE))
-        x, y = corners.x[at], corners.y[at]
-        same = runs.region_at((y - 1) * width + x + upper) == runs.region_at(y * width + x + lower)
-        diagonal = np.zeros(len(nw), np.bool_)
-        diagonal[at[same]] = True
-        joined.append(diagonal)
-    return joined[0], joined[1]
+        Returns:
+            pieces that end (0) and that begin (1) at each vertical edge of the last row, -1 for none, and the
+            rings of the regions that are whole.
+        """
+        one, other = self._crossings()
+        feature = self.region
+        if by_corners:
+            feature = components(
+                len(self.chains), *(self.region[self.chain_of[side]] for side in (one, other))
+            )[self.region]
+        numbers = self._open_regions(openings, frontier, feature)
+        if by_corners:
+            self._tie(openings, numbers, one, other)
+        reach = self._reaching(numbers)
+        step, meetings = self._decide_crossings(openings, numbers, reach, one, other)
+        is_open = numbers[step.region] >= 0
+        whole = step._rings(np.flatnonzero(~is_open), feature)
+        below = step._add_lines(openings, numbers, frontier, meetings, np.flatnonzero(is_open), feature)
+        closed = openings.close(reach)
+        if not closed:
+            return below, whole
+        rest = rings_of(closed, len(self.chains), self.band.labels.dtype)
+        return below, Rings.joined([whole, rest])
 
+    def _crossings(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Pairs of :func:`geoseg.vector.rings.crossings` that are wanted."""
+        one, other = crossings(self.band, self.corners, self.sides)
+        used = self.chain_of[one] >= 0
+        return one[used], other[used]
 
-def _link(vertices: _Vertices, corners: _Corners) -> NDArray[np.int64]:
-    """The vertex that follows each, (V,).
+    def _tie(
+        self, openings: Openings, numbers: NDArray[np.int64], one: NDArray[np.int32], other: NDArray[np.int32]
+    ) -> None:
+        pairs = np.stack([numbers[self.region[self.chain_of[side]]] for side in (one, other)], axis=1)
+        for first, second in np.unique(pairs[pairs[:, 0] >= 0], axis=0).tolist():
+            if first != second:
+                openings.tie(first, second)
 
-    Along a grid line, edges of one heading do not overlap: the first that begins is the first that ends. At a
-    corner at most one outline arrives, and one leaves, under a heading.
-    """
-    following = np.empty(len(vertices.corner), np.int64)
-    by_column = np.lexsort((corners.y, corners.x))
-    column_rank = np.empty_like(by_column)
-    column_rank[by_column] = np.arange(len(by_column))
-    for heading in (_EAST, _SOUTH, _WEST, _NORTH):
-        begin = np.flatnonzero(vertices.leaves == heading)
-        end = np.flatnonzero(vertices.arrives == heading)
-        if heading in (_SOUTH, _NORTH):
-            begin = begin[np.argsort(column_rank[vertices.corner[begin]])]
-            end = end[np.argsort(column_rank[vertices.corner[end]])]
-        following[begin] = end
-    return following
+    def _open_regions(
+        self, openings: Openings, frontier: NDArray[np.int64], feature: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Number of the region of each chain among the open ones, -1 for those within the band, (N,).
 
+        Regions of the band whose feature has pieces are open, and are one with those that they continue.
+        """
+        numbers = np.full(len(self.chains), -1)
+        is_open = np.zeros(len(self.chains), np.bool_)
+        is_open[feature[: self.chains.pieces]] = True
+        first = np.unique(self.region[is_open[feature]])
+        value = self.sides.value[self.chains.sides[self.chains.offsets[first]]]
+        numbers[first] = [openings.new_region(label) for label in value]
+        down, up = self._at_tops()
+        for above, below in ((frontier[0], down), (frontier[1], up)):
+            for piece, chain in zip(above.tolist(), self.chain_of[below].tolist(), strict=True):
+                if piece >= 0:
+                    openings.unite(openings.region_of(piece), int(numbers[self.region[chain]]))
+        return numbers
 
-def _walk(following: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Vertices ring by ring, (V,), and the position each ring starts at, which is its smallest.
+    def _at_tops(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Sides that go down from each stub at the top, and sides that come up to it."""
+        down = self.sides.leaving[SOUTH, : self.corners.tops]
+        return down, down ^ 1
 
-    A plain loop, linear in the vertices; array operations would need many passes for a long ring.
-    """
-    steps = following.tolist()
-    order: list[int] = []
-    starts: list[int] = []
-    seen = bytearray(len(steps))
-    for vertex in range(len(steps)):
-        if seen[vertex]:
-            continue
-        starts.append(len(order))
-        while not seen[vertex]:
-            seen[vertex] = 1
-            order.append(vertex)
-            vertex = steps[vertex]
-    return np.array(order, np.int64), np.array(starts, np.int64)
+    def _at_bottoms(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Sides that come down to each stub at the bottom, and sides that go up from it."""
+        up = self.sides.leaving[NORTH, len(self.corners) - self.corners.bottoms :]
+        return up ^ 1, up
 
+    def _reaching(self, numbers: NDArray[np.int64]) -> list[int]:
+        """Open regions that reach the last row."""
+        chains = self.chain_of[np.concatenate(self._at_bottoms())]
+        reaching: list[int] = np.unique(numbers[self.region[chains[chains >= 0]]]).tolist()
+        return reaching
 
-def _assemble(
-    corners: _Corners,
-    corner: NDArray[np.int64],
-    ring_start: NDArray[np.int64],
-    ring_order: NDArray[np.int64],
-    is_hole: NDArray[np.bool_],
-) -> NDArray[np.object_]:
-    """Polygons from rings.
+    def _decide_crossings(
+        self,
+        openings: Openings,
+        numbers: NDArray[np.int64],
+        reach: list[int],
+        one: NDArray[np.int32],
+        other: NDArray[np.int32],
+    ) -> tuple[_Step, list[tuple[int, int]]]:
+        """Join the outline of regions that meet themselves at a corner; cut it where that is not known yet.
 
-    Args:
-        corners: the corners.
-        corner: (V,) corner of each vertex, ring by ring.
-        ring_start: (N,) first vertex of each ring.
-        ring_order: (N,) rings by polygon, its outer ring first.
-        is_hole: (N,) whether a ring is a hole.
-    """
-    counts = np.diff(np.append(ring_start, len(corner)))[ring_order]
-    offsets = np.concatenate([[0], np.cumsum(counts + 1)])
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts + 1)
-    # Rings close: after the last vertex comes the first.
-    closed = np.repeat(ring_start[ring_order], counts + 1) + within % np.repeat(counts, counts + 1)
-    points = np.stack([corners.x[corner[closed]], corners.y[corner[closed]]], axis=1).astype(np.float64)
-    first_rings = np.append(np.flatnonzero(~is_hole[ring_order]), len(ring_order))
-    polygons: NDArray[np.object_] = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, points, offsets=(offsets, first_rings)
-    )
-    return polygons
+        Returns:
+            the band with its chains walked again where they changed, and the pairs of sides that end at cuts.
+        """
+        region_one, region_other = self.region[self.chain_of[one]], self.region[self.chain_of[other]]
+        joined = region_one == region_other
+        undecided = []
+        still_open = {openings.find(region) for region in reach}
+        both_open = ~joined & (numbers[region_one] >= 0) & (numbers[region_other] >= 0)
+        for at in np.flatnonzero(both_open).tolist():
+            first = openings.find(int(numbers[region_one[at]]))
+            second = openings.find(int(numbers[region_other[at]]))
+            if first == second:
+                joined[at] = True
+            elif first in still_open and second in still_open:
+                undecided.append((int(one[at]), int(other[at])))
+        following = self.sides.following.copy()
+        following[one[joined]], following[other[joined]] = following[other[joined]], following[one[joined]]
+        cut = np.array(undecided, np.int64).ravel()
+        following[cut] = -1
+        changed = np.unique(self.chain_of[np.concatenate([one[joined], other[joined], cut])])
+        return self._rewalked(following, changed), undecided
+
+    def _rewalked(self, following: NDArray[np.int32], changed: NDArray[np.int64]) -> _Step:
+        """With the given chains walked again, by new ``following``."""
+        if not len(changed):
+            return self
+        again = np.zeros(len(self.chains), np.bool_)
+        again[changed] = True
+        stale = np.repeat(again, self.chains.lengths)
+        new = walk(following, np.sort(self.chains.sides[stale]).astype(np.int64))
+        new_region = self.region[self.chain_of[new.sides[new.offsets[:-1]]]]
+        kept = self.chains.only(~again)
+        chains, order = Chains.joined(kept, new)
+        region = np.concatenate([self.region[~again], new_region])[order]
+        return replace(
+            self,
+            chains=chains,
+            extent=extent_of_chains(chains, self.side_extent),
+            region=region,
+            chain_of=chains.chain_of(len(following)),
+        )
+
+    def _rings(self, chosen: NDArray[np.int64], feature: NDArray[np.int64]) -> Rings:
+        """Rings of the chosen chains; ``feature`` is that of each region."""
+        begins, counts = self.chains.offsets[chosen], self.chains.lengths[chosen]
+        points, lengths = self._points(self.chains.sides[ranges(begins, counts)])
+        per_ring = np.add.reduceat(lengths, np.cumsum(counts) - counts) if len(counts) else counts
+        extent, region = self.extent, self.region[chosen]
+        _, first = np.unique(region, return_index=True)
+        at, sums = region[first], Sums.none(len(chosen))
+        sums.total[first], sums.known[first] = self.sums.total[at], self.sums.known[at]
+        sums.least[first] = self.sums.least[at]
+        return Rings(
+            feature=feature[region],
+            region=region,
+            value=self.sides.value[self.chains.sides[begins]],
+            twice_area=extent.twice_area[chosen],
+            low=self.low[extent.low_corner[chosen]],
+            left=extent.left[chosen],
+            right=extent.right[chosen],
+            bottom=extent.bottom[chosen],
+            total=sums.total,
+            known=sums.known,
+            least=sums.least,
+            points=points,
+            lengths=per_ring,
+        )
+
+    def _points(self, sides: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Points of sides one after the other, each without its last, and the number of points of each."""
+        arc, backward = sides >> 1, sides & 1
+        offsets = self.drawing.offsets
+        step = 1 - 2 * backward.astype(np.int64)
+        start = np.where(backward, offsets[arc + 1] - 1, offsets[arc])
+        count = offsets[arc + 1] - offsets[arc] - 1
+        if not self.drawing.stubs:
+            begin = np.where(backward, self.arcs.last[arc], self.arcs.first[arc])
+            at_stub = (begin < self.corners.tops) | (begin >= len(self.corners) - self.corners.bottoms)
+            start, count = start + step * at_stub, count - at_stub
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        return self.drawing.points[np.repeat(start, count) + np.repeat(step, count) * within], count
+
+    def _add_lines(
+        self,
+        openings: Openings,
+        numbers: NDArray[np.int64],
+        frontier: NDArray[np.int64],
+        meetings: list[tuple[int, int]],
+        chosen: NDArray[np.int64],
+        feature: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Give the chosen chains to the open regions; returns the frontier of the last row."""
+        rings = self._rings(chosen, feature)
+        table = zip(*(getattr(rings, name).tolist() for name in Line._fields[1:]), strict=True)
+        ends = np.cumsum(rings.lengths).tolist()
+        piece_of = np.full(len(self.chains) + 1, -1)  # the last one stands for no chain, which is -1
+        start = 0
+        for chain, region, row, end in zip(
+            chosen.tolist(), numbers[self.region[chosen]].tolist(), table, ends, strict=True
+        ):
+            line = Line(rings.points[start:end].copy(), *row)
+            start = end
+            if chain < self.chains.pieces:
+                piece_of[chain] = openings.add_piece(region, line)
+            else:
+                openings.add_ring(region, line)
+        self._link(openings, frontier, piece_of, meetings)
+        return self._frontier(piece_of)
+
+    def _link(
+        self,
+        openings: Openings,
+        frontier: NDArray[np.int64],
+        piece_of: NDArray[np.int64],
+        meetings: list[tuple[int, int]],
+    ) -> None:
+        """Tell which piece follows which, across the row above and at cuts."""
+        down, up = self._at_tops()
+        for above, below in zip(frontier[0].tolist(), piece_of[self.chain_of[down]].tolist(), strict=True):
+            if above >= 0:
+                openings.follow(above, below)
+        for above, below in zip(frontier[1].tolist(), piece_of[self.chain_of[up]].tolist(), strict=True):
+            if above >= 0:
+                openings.follow(below, above)
+        for sides in meetings:
+            first, second = (int(piece_of[self.chain_of[side]]) for side in sides)
+            for piece, side in ((first, sides[0]), (second, sides[1])):
+                follower = int(self.sides.following[side])
+                openings.follow(piece, int(piece_of[self.chain_of[follower]]))
+            openings.meet(
+                Meeting(regions=(openings.region_of(first), openings.region_of(second)), ends=(first, second))
+            )
+
+    def _frontier(self, piece_of: NDArray[np.int64]) -> NDArray[np.int64]:
+        return piece_of[self.chain_of[np.stack(self._at_bottoms())]]

@@ -49,6 +49,7 @@ VECTORIZED = VectorizeReport(
     mask=Path("scene.tif"),
     polygons={"field": 2},
     area_m2=None,
+    filled=0,
     dissolved=0,
     dropped=0,
     vertices=10,
