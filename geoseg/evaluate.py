@@ -271,7 +271,8 @@ def _is_vector(labels: Path) -> bool:
 
 def _polygon_class(classes: ClassMap, class_name: str | None, labels: Path) -> str:
     """The one class that all polygons are, when no column tells."""
-    foreground = [name for i, name in enumerate(classes.names) if i != classes.background]
+    apart = (classes.background, classes.boundary)
+    foreground = [name for i, name in enumerate(classes.names) if i not in apart]
     if class_name is not None and class_name not in classes.names:
         raise LabelsError(
             f"class {class_name} for labels {labels} is none of the mask's {', '.join(classes.names)}; "

@@ -119,6 +119,12 @@ def train(
     run, config = _prepare(run, config, resume=resume, overwrite=overwrite)
     store = ChipStore.open(tiles)
     weights = _check_chips(store, config)
+    if store.classes.boundary is not None and config.loss.class_weights == "none":
+        name = store.classes.names[store.classes.boundary]
+        progress.warn(
+            f"{name} is a thin class, hardly predicted unless it counts for more; "
+            "try --set loss.class_weights=inverse_sqrt"
+        )
     # Only now: importing torch takes seconds, and nobody should wait that long for a refusal.
     from geoseg.models.inference import choose_device, choose_precision
     from geoseg.models.resume import load_state

@@ -209,3 +209,20 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         in capsys.readouterr().err
     )
     assert not (tmp_path / "b").exists()
+
+
+def test_training_says_that_a_thin_class_must_count_for_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = a_scene(tmp_path, 96, 96)
+    fields = [pixel_box(north_up(), 5, 5, 46, 90), pixel_box(north_up(), 46, 5, 90, 90)]
+    labels = write_labels(tmp_path / "fields.gpkg", fields)
+    tile([scene], [labels], tmp_path / "chips", config())
+    short = ["--epochs", "1", "--set", "train.batch_size=2"]
+    train = ["train", "--tiles", str(tmp_path / "chips"), "--run", str(tmp_path / "run"), *short]
+    assert main(train) == 0
+    assert "boundary is a thin class" in capsys.readouterr().err
+    assert main([*train, "--overwrite", "--set", "loss.class_weights=inverse_sqrt"]) == 0
+    assert "thin class" not in capsys.readouterr().err
+    assert main(["info", str(tmp_path / "run" / "model.safetensors")]) == 0
+    assert "boundary (between polygons)" in capsys.readouterr().out

@@ -161,10 +161,13 @@ def _raster(path: Path) -> dict[str, Any]:
 
 
 def _classes(classes: ClassMap) -> dict[str, str]:
-    return {
-        str(class_id): f"{name} (background)" if class_id == classes.background else name
-        for class_id, name in enumerate(classes.names)
-    }
+    return {str(class_id): _described(name, class_id, classes) for class_id, name in enumerate(classes.names)}
+
+
+def _described(name: str, class_id: int, classes: ClassMap) -> str:
+    if class_id == classes.background:
+        return f"{name} (background)"
+    return f"{name} (between polygons)" if class_id == classes.boundary else name
 
 
 def _text(value: Any) -> str:
