@@ -200,7 +200,11 @@ def _close(
     within = np.arange(closed[-1]) - np.repeat(closed[:-1] - first[order], lengths + 1)
     if not clockwise:
         within = 2 * np.repeat(first[order], lengths + 1) - within
-    at = np.repeat(offsets[order], lengths + 1) + within % np.repeat(lengths, lengths + 1)
+    # Once round at most; a remainder would take longer.
+    length = np.repeat(lengths, lengths + 1)
+    within -= np.where(within >= length, length, 0)
+    within += np.where(within < 0, length, 0)
+    at = np.repeat(offsets[order], lengths + 1) + within
     return rings.points[at], closed
 
 
