@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,13 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GEOSEG_DEBUG", "NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(name, None)
+
+# A shell that starts the tests in the background has Ctrl-C ignored, in their children too.
+if (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
