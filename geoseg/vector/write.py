@@ -7,7 +7,6 @@ import importlib.util
 import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +22,7 @@ from geoseg.vector.arrow import Batch
 from geoseg.vector.handoff import Handoff
 from geoseg.vector.ogr import LAYER, SHAPEFILE, storable, write_ogr
 from geoseg.vector.style import add_style
-from geoseg.vector.table import TEXT, Columns, GeometryType, Table
+from geoseg.vector.table import Columns, GeometryType, Table
 from geoseg.vector.wkb import PackedWkb
 
 PARQUET = "Parquet"
@@ -37,27 +36,6 @@ DRIVERS = {
 """Driver by suffix of the output."""
 
 SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".shp.xml")
-
-_ROWS_AT_ONCE = 65_536
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """A polygon layer.
-
-    Attributes:
-        polygons: (R,) shapely polygons in ``crs``.
-        columns: name to (R,) values.
-        crs: ``None`` when unknown.
-        styles: name and ``#RRGGBB`` of every class id; none for a layer without style.
-        gsd_m: side of the pixels it came from, which tells how many digits its coordinates need.
-    """
-
-    polygons: NDArray[np.object_]
-    columns: Mapping[str, NDArray[Any]]
-    crs: CRS | None
-    styles: Mapping[int, tuple[str, str]] = field(default_factory=dict)
-    gsd_m: float | None = None
 
 
 def check_layer_output(output: Path, *, overwrite: bool, inputs: Iterable[Path]) -> None:
@@ -209,24 +187,6 @@ class LayerWriter:
 
     def _write_errors(self) -> contextlib.AbstractContextManager[None]:
         return gdal_errors("writing polygons", self.output, error=WriteError, hint="is the disk full?")
-
-
-def write_layer(layer: Layer, output: Path) -> None:
-    """Write a layer at once; see :class:`LayerWriter`.
-
-    Raises:
-        WriteError: the disk is full or not writable, or the format cannot hold the layer.
-    """
-    import shapely
-
-    kinds = {name: TEXT if value.dtype.kind in "OU" else value.dtype for name, value in layer.columns.items()}
-    with LayerWriter(output, kinds, layer.crs, styles=layer.styles, gsd_m=layer.gsd_m) as writer:
-        for begin in range(0, len(layer.polygons), _ROWS_AT_ONCE):
-            rows = slice(begin, begin + _ROWS_AT_ONCE)
-            writer.write(
-                shapely.to_wkb(layer.polygons[rows]),
-                {name: values[rows] for name, values in layer.columns.items()},
-            )
 
 
 def _shapefile_parts(output: Path) -> list[Path]:

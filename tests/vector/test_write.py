@@ -29,7 +29,7 @@ from rasterio.crs import CRS
 from geoseg.errors import OutputError, WriteError
 from geoseg.vector import ogr
 from geoseg.vector.wkb import PackedWkb, pack_wkb
-from geoseg.vector.write import DRIVERS, Layer, LayerWriter, check_layer_output, write_layer
+from geoseg.vector.write import DRIVERS, LayerWriter, check_layer_output
 
 UTM = CRS.from_epsg(32633)
 KINDS: dict[str, Any] = {
@@ -532,16 +532,6 @@ def test_a_new_shapefile_takes_the_old_one_s_parts_along(tmp_path: Path) -> None
     with LayerWriter(tmp_path / "a.shp", {"id": np.int64}, None) as writer:
         writer.write(shapely.to_wkb(some_polygons(3)), {"id": np.arange(3)})
     assert left_behind(tmp_path) == ["a.cpg", "a.dbf", "a.shp", "a.shx"]
-
-
-def test_a_layer_at_once_is_the_same_layer(
-    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("geoseg.vector.write._ROWS_AT_ONCE", 8)
-    write(tmp_path / f"a{suffix}", 30, 30)
-    layer = Layer(polygons=some_polygons(30), columns=some_columns(30), crs=UTM, styles=STYLES, gsd_m=0.1)
-    write_layer(layer, tmp_path / f"b{suffix}")
-    geopandas.testing.assert_geodataframe_equal(read(tmp_path / f"a{suffix}"), read(tmp_path / f"b{suffix}"))
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".geojson", ".parquet"])
