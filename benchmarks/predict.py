@@ -116,7 +116,8 @@ def widen_model(path: Path, source: Path) -> None:
     first = next(module for module in model.backbone.modules() if isinstance(module, torch.nn.Conv2d))
     first.weight = torch.nn.Parameter(torch.cat([first.weight, first.weight[:, :1] * 0], dim=1))
     stats = card.stats
-    wide = {name: (*values, values[0]) for name, values in vars(stats).items()}
+    columns = {name: values for name, values in vars(stats).items() if name != "limit_std"}
+    wide = {name: (*values, values[0]) for name, values in columns.items()}
     scaled = {name: tuple(value * 257 for value in wide[name]) for name in ("mean", "minimum", "maximum")}
     stats = BandStats(count=wide["count"], m2=tuple(value * 257**2 for value in wide["m2"]), **scaled)
     names = (*card.band_names, "again")

@@ -171,14 +171,17 @@ def _hsl_to_rgb(hue: float, saturation: float, lightness: float) -> tuple[float,
 class BandStats:
     """Per-band statistics over valid pixels, in the scene's own units (float64).
 
-    Made once by ``tile``, kept in the model, never recomputed at prediction.
+    Made once by ``tile`` (:mod:`geoseg.chips.tally`), kept in the model, never recomputed at prediction.
 
     Attributes:
-        count: valid pixels seen, one a band (bands of floating-point scenes may miss different pixels).
+        count: pixels they are of, one a band: bands of floating-point scenes may miss different pixels, and
+            values far off the others may be left out.
         mean: arithmetic mean, one a band.
         m2: sum of squared distances from the mean, one a band; ``std`` follows from it.
-        minimum: smallest valid value, one a band.
-        maximum: largest valid value, one a band.
+        minimum: smallest valid value, one a band, however far off.
+        maximum: largest valid value, one a band, however far off.
+        limit_std: normalised values beyond this, on either side of 0, are taken as this, so that no pixel
+            can outshout all others; ``None`` has no limit, as in models made before there was one.
     """
 
     count: tuple[int, ...]
@@ -186,84 +189,45 @@ class BandStats:
     m2: tuple[float, ...]
     minimum: tuple[float, ...]
     maximum: tuple[float, ...]
+    limit_std: float | None = None
 
     @property
     def std(self) -> tuple[float, ...]:
         """Population standard deviation, one a band."""
         return tuple(math.sqrt(m2 / n) if n else 0.0 for m2, n in zip(self.m2, self.count, strict=True))
 
-    @classmethod
-    def empty(cls, bands: int) -> BandStats:
-        """Statistics of no pixel at all; the neutral element of :meth:`merge`."""
-        zeros = (0.0,) * bands
-        return cls(
-            count=(0,) * bands,
-            mean=zeros,
-            m2=zeros,
-            minimum=(math.inf,) * bands,
-            maximum=(-math.inf,) * bands,
-        )
-
-    @classmethod
-    def of(cls, bands: NDArray[Any], valid: NDArray[np.bool_]) -> BandStats:
-        """Statistics of one block: ``bands`` (B, H, W) of any dtype, ``valid`` (H, W).
-
-        Non-finite values are left out.
-        """
-        parts = []
-        for band in bands:
-            values = band[valid].astype(np.float64)
-            values = values[np.isfinite(values)]
-            if not values.size:
-                parts.append((0, 0.0, 0.0, math.inf, -math.inf))
-                continue
-            mean = float(values.mean())
-            m2 = float(np.square(values - mean).sum())
-            parts.append((int(values.size), mean, m2, float(values.min()), float(values.max())))
-        count, mean_, m2_, minimum, maximum = zip(*parts, strict=True)
-        return cls(count=count, mean=mean_, m2=m2_, minimum=minimum, maximum=maximum)
-
-    def merge(self, other: BandStats) -> BandStats:
-        """Statistics of both sets of pixels together.
-
-        Chan, Golub, LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample
-        variances".
-        """
-        count, mean, m2 = [], [], []
-        for n_a, mean_a, m2_a, n_b, mean_b, m2_b in zip(
-            self.count, self.mean, self.m2, other.count, other.mean, other.m2, strict=True
-        ):
-            n = n_a + n_b
-            delta = mean_b - mean_a
-            count.append(n)
-            mean.append(mean_a + delta * n_b / n if n else 0.0)
-            m2.append(m2_a + m2_b + delta * delta * n_a * n_b / n if n else 0.0)
-        return BandStats(
-            count=tuple(count),
-            mean=tuple(mean),
-            m2=tuple(m2),
-            minimum=tuple(map(min, self.minimum, other.minimum)),
-            maximum=tuple(map(max, self.maximum, other.maximum)),
-        )
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """What one unit is when normalised, one a band: ``std``, or 1 for a band without spread."""
+        return tuple(std if std > 0 else 1.0 for std in self.std)
 
     def normalise(self, bands: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """What the network sees: ``(bands - mean) / std``, 0 where not ``valid`` or not finite.
 
-        The only place that normalises, so that training and prediction cannot differ.
+        With its twin on the network's device, :mod:`geoseg.models.normalise`, the only place that
+        normalises, so that training and prediction cannot differ.
 
         Args:
             bands: (B, H, W), any real dtype.
             valid: (H, W).
 
         Returns:
-            (B, H, W) float32. A band without spread is only centred.
+            (B, H, W) float32, within ``limit_std``. A band without spread is only centred.
         """
         mean = np.array(self.mean, np.float32).reshape(-1, 1, 1)
-        scale = np.array([1.0 / std if std > 0 else 1.0 for std in self.std], np.float32).reshape(-1, 1, 1)
-        normal = bands.astype(np.float32)
-        normal -= mean
-        normal *= scale
-        usable = valid & np.isfinite(normal) if np.issubdtype(bands.dtype, np.floating) else valid
+        scale = np.array([1.0 / scale for scale in self.scale], np.float32).reshape(-1, 1, 1)
+        usable, floating = valid, np.issubdtype(bands.dtype, np.floating)
+        with np.errstate(over="ignore"):
+            normal = bands.astype(np.float32)
+            if floating and self.limit_std is not None:
+                # Before values grow beyond all numbers, as they may, up to the limit.
+                usable = valid & np.isfinite(normal)
+            normal -= mean
+            normal *= scale
+        if self.limit_std is not None:
+            np.clip(normal, -self.limit_std, self.limit_std, out=normal)
+        elif floating:
+            usable = valid & np.isfinite(normal)
         return np.where(usable, normal, np.float32(0.0))
 
     def to_json(self) -> dict[str, Any]:
@@ -275,6 +239,7 @@ class BandStats:
             "m2": list(self.m2),
             "minimum": list(self.minimum),
             "maximum": list(self.maximum),
+            "limit_std": self.limit_std,
         }
 
     @classmethod
@@ -289,10 +254,14 @@ class BandStats:
             columns = {
                 key: tuple(float(v) for v in values[key]) for key in ("mean", "m2", "minimum", "maximum")
             }
-        except (KeyError, TypeError) as error:
+            limit = values.get("limit_std")
+            limit_std = None if limit is None else float(limit)
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"band statistics are damaged: {error}") from error
         if any(len(column) != len(count) for column in columns.values()):
             raise ValueError("band statistics of different lengths")
         if any(not math.isfinite(v) for column in columns.values() for v in column):
             raise ValueError("band statistics that are not finite")
-        return cls(count=count, **columns)
+        if limit_std is not None and not (math.isfinite(limit_std) and limit_std > 0.0):
+            raise ValueError(f"band statistics with a limit of {limit_std}")
+        return cls(count=count, **columns, limit_std=limit_std)

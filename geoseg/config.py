@@ -81,8 +81,13 @@ class ModelConfig(_Section):
     fine_stages: tuple[Literal["stride2", "stride4", "stride8"], ...] = ("stride4",)
     """Backbone stages the head samples; stride 4 is the paper's res2 (ResNet ``layer1``)."""
     head_width: int = Field(256, ge=8, le=2048)
-    head_depth: int = Field(3, ge=1, le=8)
+    head_depth: int = Field(3, ge=0, le=8)
+    """Hidden layers of the point head; with 0 it is linear."""
     auxiliary: bool = False
+    norm: Literal["batch", "group"] = "batch"
+    """``group`` norms each chip by itself: for batches of one or two chips, and scenes unlike each other."""
+    dropout: float = Field(0.5, ge=0.0, lt=1.0)
+    """Share of the coarse network's last features that are left out at random in training."""
     backbone_weights: str | None = None
     """``imagenet`` (downloads) or a file of torchvision backbone weights; nothing is fetched otherwise."""
 
@@ -102,7 +107,21 @@ class LossConfig(_Section):
     coarse_weight: float = Field(1.0, ge=0.0)
     point_weight: float = Field(1.0, ge=0.0)
     auxiliary_weight: float = Field(0.4, ge=0.0)
-    class_weights: Literal["none", "inverse_sqrt", "inverse"] | tuple[Positive, ...] = "none"
+    dice_weight: float = Field(0.0, ge=0.0)
+    """Weight of the soft Dice loss of the coarse map."""
+    border_weight: float = Field(1.0, ge=1.0)
+    """How much more the coarse map's pixels near a border of the labels count."""
+    border_px: int = Field(2, ge=1, le=64)
+    """How near that is."""
+    class_weights: (
+        Literal["auto", "none", "inverse_sqrt", "effective", "median_frequency", "inverse"]
+        | tuple[Positive, ...]
+    ) = "auto"
+    """How much each class counts, by a law of its pixels (from gentle to strong) or one number a class.
+
+    ``auto`` is ``inverse_sqrt`` for chips with a boundary class, which is thin and else hardly predicted, and
+    ``none`` for others.
+    """
 
 
 class AugmentConfig(_Section):
@@ -116,6 +135,10 @@ class AugmentConfig(_Section):
     """Half width of the band-wise random offset, in band standard deviations."""
     noise: float = Field(0.02, ge=0.0)
     """Standard deviation of white noise, in band standard deviations."""
+    scale: float = Field(0.0, ge=0.0, le=2.0)
+    """Half width of the random scale, in octaves: 1 shows things at half to twice their size."""
+    band_dropout: Share = 0.0
+    """Chance of each band to be shown as nothing but its mean; one band always stays."""
 
 
 class TrainConfig(_Section):
@@ -123,8 +146,15 @@ class TrainConfig(_Section):
 
     epochs: int = Field(40, ge=1)
     batch_size: int = Field(4, ge=1)
+    """Chips in one step, of each process."""
+    accumulate: int = Field(1, ge=1)
+    """Parts a batch is worked on in, one after the other, to fit into memory."""
     crop_px: int | None = Field(None, ge=64, multiple_of=32)
     """Side of the random crop taken of each chip; the whole chip when not given."""
+    rare_share: Share = 0.0
+    """Share of an epoch's chips, and of the crops, that are chosen by class, each class equally often."""
+    ignore_rim_px: int = Field(0, ge=0, le=64)
+    """Pixels on either side of a border between classes that are not learned by, but for boundary lines."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: float = Field(1e-4, ge=0.0)
@@ -137,6 +167,12 @@ class TrainConfig(_Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: int = Field(0, ge=0)
     """Threads that prepare chips while the network trains; 0 is one."""
+    checkpoint_minutes: float = Field(10.0, ge=0.0)
+    """The state is saved this often within long epochs, besides after each; 0 saves after each only."""
+    deterministic: bool = False
+    """Use algorithms only that give the same bits each time, on a GPU too, which is slower there."""
+    compile: bool = False
+    """Compile the backbone (``torch.compile``), which takes minutes once and needs a C++ compiler."""
     seed: int = Field(0, ge=0)
 
 

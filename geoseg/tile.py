@@ -26,6 +26,7 @@ from geoseg.chips.ground import Ground, all_outlines
 from geoseg.chips.sources import Source, open_sources, read_split_file, survey
 from geoseg.chips.split import Proof, assign, group_by_ground, prove
 from geoseg.chips.store import CHIPS_FILE, SCHEMA_VERSION, SPLITS, Chip, Split
+from geoseg.chips.tally import Tally, doubts
 from geoseg.chips.write import write_chips_file, write_index
 from geoseg.classes import BandStats, ClassMap
 from geoseg.config import TileConfig
@@ -33,6 +34,9 @@ from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.outputs import check_output_folder, staged_folder
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.remote import file_name, local
+
+_TOLD_SHARE = 0.0005
+"""Share of a band's values from which leaving them out is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class TileReport:
         blocks: blocks with labelled pixels, by split; a block is the unit of the split.
         class_pixels: labelled pixels by split and class name, each pixel counted once.
         band_names: one a band.
-        mean: mean of each band over the valid pixels of the training blocks.
+        mean: mean of each band over the valid pixels of the training blocks, without values far off.
         std: standard deviation of each band over the same pixels.
         block_px: wanted side of the blocks; ``None`` when whole scenes are split.
         shared_pixels: pixels that two splits have in common, measured on the chips.
@@ -119,7 +123,7 @@ def tile(
         _tell(chips, proof, progress)
         outlines = all_outlines(ground, scene_numbers, windows)
         write_index(folder, chips, outlines, ground.crs, classes.names)
-        stats = _statistics(cut, sources)
+        stats = _statistics(cut, sources, progress)
         header = _header(cut, sources, classes, stats, proof, ground, config)
         write_chips_file(folder, header, chips)
     return _report(output, cut, chips, header, time.monotonic() - started)
@@ -224,18 +228,25 @@ def _warn_of_missing(blocks: Sequence[Block], groups: int, config: TileConfig, p
             )
 
 
-def _statistics(cut: Cut, sources: Sequence[Source]) -> BandStats:
+def _statistics(cut: Cut, sources: Sequence[Source], progress: Progress) -> BandStats:
     """Band statistics of the training blocks, or of all blocks should a band be empty in training."""
-    training = BandStats.empty(len(sources[0].band_names))
-    everywhere = training
+    names, dtype = sources[0].band_names, sources[0].dtype
+    training = everywhere = Tally.empty(len(names), dtype)
     for block in cut.counted.values():
-        everywhere = everywhere.merge(block.stats)
+        everywhere = everywhere.merge(block.tally)
         if block.split == "train" and block.class_pixels.any():
-            training = training.merge(block.stats)
-    empty = [name for name, n in zip(sources[0].band_names, everywhere.count, strict=True) if n == 0]
+            training = training.merge(block.tally)
+    empty = [name for name, n in zip(names, everywhere.counts, strict=True) if n == 0]
     if empty:
         raise SceneError(f"{empty[0]} has no valid value in any scene; leave it out with --bands")
-    return training if min(training.count) > 0 else everywhere
+    for doubt in doubts(everywhere, names, dtype, cut.nodata):
+        progress.warn(doubt)
+    used = training if min(training.counts) > 0 else everywhere
+    shares = zip(names, used.left_out(), strict=True)
+    far_off = [f"{name} {share:.2%}" for name, share in shares if share >= _TOLD_SHARE]
+    if far_off:
+        progress.note(f"values far off the others, left out of the band statistics: {', '.join(far_off)}")
+    return used.stats()
 
 
 def _header(

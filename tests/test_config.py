@@ -82,3 +82,28 @@ def test_sections_are_checked() -> None:
         validate(TileConfig, {"overlap_px": 512}, where="tile")
     with pytest.raises(ConfigError, match=r"predict: size_px: .*multiple of 32"):
         validate(PredictConfig, {"size_px": 100}, where="predict")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "augment.scale=0.5", "augment.band_dropout=0.1", "train.rare_share=0.5", "train.ignore_rim_px=2",
+        "loss.class_weights=median_frequency", "loss.class_weights=effective",
+    ],
+)  # fmt: skip
+def test_what_makes_rare_things_count_is_off_unless_set(override: str) -> None:
+    section, _, name = override.partition("=")[0].partition(".")
+    off, on = (
+        getattr(getattr(config, section), name) for config in (Config(), load_config(None, [override]))
+    )
+    assert off in (0, "none", "auto")
+    assert str(on) == override.partition("=")[2]
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["augment.scale=-0.1", "augment.band_dropout=1.1", "train.rare_share=2", "train.ignore_rim_px=-1"],
+)
+def test_shares_and_widths_out_of_range_are_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match="should be"):
+        load_config(None, [override])

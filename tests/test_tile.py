@@ -335,6 +335,44 @@ def test_statistics_are_those_of_the_training_pixels_each_counted_once(tmp_path:
     assert train.all()
 
 
+def test_fill_that_no_tag_declares_is_asked_after(tmp_path: Path) -> None:
+    pixels = noise(3, 256, 256)
+    pixels[:, :64] = 255
+    labels = write_class_raster(tmp_path / "t.tif", some_ids(256, 256))
+    question = "25% of the values are exactly 255; if that means no data, tell it with --nodata 255"
+    for nodata, asked in ((None, True), (255, False)):
+        scene = write_scene(tmp_path / "s.tif", pixels, nodata=nodata)
+        heard = Heard()
+        tile([scene], [labels], tmp_path / "c", SMALL, overwrite=True, progress=heard)
+        assert any(question in text for text in heard.warnings) == asked
+
+
+def test_values_far_off_are_left_out_and_told(tmp_path: Path) -> None:
+    pixels = noise(2, 256, 256).astype(np.float32)
+    pixels[0, :, 100] = 1e9
+    scene = write_scene(tmp_path / "s.tif", pixels, descriptions=["height", "slope"])
+    labels = write_class_raster(tmp_path / "t.tif", some_ids(256, 256))
+    heard = Heard()
+    tile([scene], [labels], tmp_path / "c", config(val_share=0, test_share=0), progress=heard)
+    stats = ChipStore.open(tmp_path / "c").stats
+    assert stats.mean[0] == pytest.approx(np.delete(pixels[0], 100, axis=1).mean(dtype=np.float64))
+    assert (stats.count, stats.maximum[0]) == ((256 * 255, 256 * 256), 1e9)
+    assert "values far off the others, left out of the band statistics: height 0.39%" in heard.notes
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_nodata_of_one_band_alone_is_no_value_of_it(tmp_path: Path, dtype: str) -> None:
+    pixels = noise(2, 64, 64).astype(dtype)
+    pixels[0, :30], pixels[:, 30:32] = -7, -7
+    scene = write_scene(tmp_path / "s.tif", pixels, nodata=-7)
+    labels = write_class_raster(tmp_path / "t.tif", some_ids(64, 64))
+    tile([scene], [labels], tmp_path / "c", config(overlap_px=0, val_share=0, test_share=0))
+    stats = ChipStore.open(tmp_path / "c").stats
+    assert stats.count == (64 * 32, 64 * 62)
+    assert stats.mean[0] == pytest.approx(pixels[0, 32:].mean(dtype=np.float64))
+    assert min(stats.minimum) > 0
+
+
 def test_same_input_same_bytes_and_another_seed_another_split(tmp_path: Path) -> None:
     scene, labels, _, _ = one_scene(tmp_path, 300, 300)
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):

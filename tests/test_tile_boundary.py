@@ -17,7 +17,7 @@ from scenes import UTM, north_up, pixel_box, rotated, south_up, write_class_rast
 
 from geoseg.chips.boundary import BoundaryLabels
 from geoseg.chips.store import ChipStore
-from geoseg.config import TileConfig
+from geoseg.config import Config, TileConfig, load_config
 from geoseg.errors import ConfigError
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import open_labels
@@ -25,6 +25,7 @@ from geoseg.raster.mask import open_mask
 from geoseg.raster.scene import Scene
 from geoseg.raster.vector_labels import VectorLabels
 from geoseg.tile import tile
+from geoseg.training.folder import check_chips
 from geoseg_cli.main import main
 
 
@@ -211,18 +212,22 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert not (tmp_path / "b").exists()
 
 
-def test_training_says_that_a_thin_class_must_count_for_more(
+def test_a_thin_class_counts_for_more_unless_told_otherwise(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scene = a_scene(tmp_path, 96, 96)
     fields = [pixel_box(north_up(), 5, 5, 46, 90), pixel_box(north_up(), 46, 5, 90, 90)]
     labels = write_labels(tmp_path / "fields.gpkg", fields)
     tile([scene], [labels], tmp_path / "chips", config())
+    tile([scene], [labels], tmp_path / "plain", config().model_copy(update={"boundary_px": None}))
+    lined, plain = ChipStore.open(tmp_path / "chips"), ChipStore.open(tmp_path / "plain")
+    weights = check_chips(lined, Config())
+    assert weights is not None
+    assert weights == check_chips(lined, load_config(None, ["loss.class_weights=inverse_sqrt"]))
+    assert weights[2] > 2 * weights[1]
+    assert check_chips(lined, load_config(None, ["loss.class_weights=none"])) is None
+    assert check_chips(plain, Config()) is None
     short = ["--epochs", "1", "--set", "train.batch_size=2"]
-    train = ["train", "--tiles", str(tmp_path / "chips"), "--run", str(tmp_path / "run"), *short]
-    assert main(train) == 0
-    assert "boundary is a thin class" in capsys.readouterr().err
-    assert main([*train, "--overwrite", "--set", "loss.class_weights=inverse_sqrt"]) == 0
-    assert "thin class" not in capsys.readouterr().err
+    assert main(["train", "--tiles", str(tmp_path / "chips"), "--run", str(tmp_path / "run"), *short]) == 0
     assert main(["info", str(tmp_path / "run" / "model.safetensors")]) == 0
     assert "boundary (between polygons)" in capsys.readouterr().out

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from scenes import north_up, pixel_box, write_labels, write_scene
 
-from geoseg.chips.dataset import ChipDataset
+from geoseg.chips.dataset import ChipDataset, ChipItem
 from geoseg.config import Config, TileConfig, dump_config, load_config
 from geoseg.errors import ChipsError, ConfigError, ModelError, OutputError, TrainingError
 from geoseg.models.card import read_card
@@ -120,7 +120,6 @@ def assert_same_run(run: Path, whole: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name, values in ours.items():
         assert torch.equal(values, theirs[name]), name
-    assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_the_loss_falls(whole: Path) -> None:
@@ -134,6 +133,8 @@ def test_the_run_folder_holds_what_it_should(whole: Path, chips: Path) -> None:
         "last.pt",
         "metrics.jsonl",
         "model.safetensors",
+        "report.html",
+        "tensorboard",
     ]
     assert load_config(str(whole / "config.yaml")) == small()
     card = read_card(whole / "model.safetensors")
@@ -182,7 +183,7 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(chips: Path, whol
         train(chips, run=run, resume=True, progress=Watching(stop_after=1))
     assert read_card(run / "best.safetensors").training["best_epoch"] == 1
     progress = Watching()
-    report = train(chips, run=run, resume=True, progress=progress)
+    report = train(chips, run=run, resume=True, progress=progress, report=False)
     assert progress.steps == progress.total == 6
     assert report.epochs == 3
     assert_same_run(run, whole)
@@ -190,13 +191,19 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(chips: Path, whol
 
 
 def test_every_epoch_has_its_own_augmentation(chips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    epochs = []
-    monkeypatch.setattr(ChipDataset, "set_epoch", lambda _, epoch: epochs.append(epoch))
+    epochs, item = [], ChipDataset.item
+
+    def watched(dataset: ChipDataset, index: int, *, epoch: int = 0) -> ChipItem:
+        epochs.append(epoch)
+        return item(dataset, index, epoch=epoch)
+
+    monkeypatch.setattr(ChipDataset, "item", watched)
     with pytest.raises(KeyboardInterrupt):
         train(chips, run=Path("run"), config=small(), progress=Watching(stop_after=4))
     with pytest.raises(KeyboardInterrupt):
         train(chips, run=Path("run"), resume=True, progress=Watching(stop_after=4))
-    assert epochs == [1, 2, 2, 3]
+    # Validation, in between, has no chance in it: epoch 0.
+    assert list(dict.fromkeys(epoch for epoch in epochs if epoch)) == [1, 2, 3]
 
 
 KILLED = """
@@ -210,21 +217,31 @@ class Killing(SilentProgress):
     steps = 0
     def advance(self, count=1):
         self.steps += count
-        if self.steps == 8:
+        if self.steps == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
 
 train(Path(sys.argv[1]), run=Path("run"), config=load_config(sys.argv[2]), progress=Killing(), threads=1)
 """
 
 
-def test_killed_and_resumed_is_as_if_nothing_had_happened(chips: Path, whole: Path) -> None:
-    Path("config.yaml").write_text(dump_config(small()))
+@pytest.mark.parametrize(
+    ("minutes", "step", "kept"), [(10.0, 8, 6), (1e-9, 8, 7), (1e-9, 2, 1), (1e-9, 6, 5)]
+)
+def test_killed_and_resumed_is_as_if_nothing_had_happened(
+    chips: Path, whole: Path, minutes: float, step: int, kept: int
+) -> None:
+    """Three steps an epoch; killed after a step, before what it did could be saved."""
+    config = small(train__checkpoint_minutes=minutes)
+    Path("config.yaml").write_text(dump_config(config))
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(chips), "config.yaml"], capture_output=True, timeout=120
+        [sys.executable, "-c", KILLED, str(chips), "config.yaml", str(step)], capture_output=True, timeout=120
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert len(metrics_of(Path("run"))) == 2
-    train(chips, run=Path("run"), resume=True, threads=1)
+    assert len(metrics_of(Path("run"))) == kept // 3
+    assert torch.load("run/last.pt", weights_only=True)["steps_done"] == kept
+    progress = Watching()
+    train(chips, run=Path("run"), resume=True, threads=1, progress=progress, report=False)
+    assert progress.steps == progress.total == 9 - kept
     assert_same_run(Path("run"), whole)
 
 
@@ -269,7 +286,7 @@ def test_an_existing_run_is_not_replaced_unless_asked(chips: Path, whole: Path) 
         shutil.copy(whole / name, "unfinished")
     with pytest.raises(OutputError, match="go on with --resume unfinished"):
         train(chips, run=Path("unfinished"), config=small())
-    train(chips, run=Path("unfinished"), config=small(train__epochs=1), overwrite=True)
+    train(chips, run=Path("unfinished"), config=small(train__epochs=1), overwrite=True, report=False)
     assert len(metrics_of(Path("unfinished"))) == 1
     Path("precious").mkdir()
     Path("precious/thesis.odt").touch()
@@ -280,7 +297,7 @@ def test_an_existing_run_is_not_replaced_unless_asked(chips: Path, whole: Path) 
 
 def test_it_stops_when_the_score_does_not_rise(chips: Path) -> None:
     config = small(train__epochs=6, train__patience=1, train__learning_rate=1e-12)
-    report = train(chips, config=config)
+    report = train(chips, config=config, report=False)
     assert report.best_epoch is not None
     assert report.epochs == report.best_epoch + 1 < 6
     assert report.run.parent == Path("runs")
@@ -303,7 +320,7 @@ def test_without_validation_the_last_average_is_the_model(chips: Path) -> None:
     resplit(Path("chips"), ["train"] * 3)
     progress = Watching()
     config = small(train__epochs=2, train__patience=1, loss__class_weights="inverse_sqrt")
-    report = train(Path("chips"), run=Path("run"), config=config, progress=progress)
+    report = train(Path("chips"), run=Path("run"), config=config, progress=progress, report=False)
     assert any("no validation chips" in text for text in progress.said)
     assert (report.epochs, report.best_epoch, report.best_miou, report.val_chips) == (2, None, None, 0)
     average = torch.load("run/last.pt", weights_only=True)["average"]
@@ -326,7 +343,6 @@ def test_chips_that_cannot_be_trained_on_are_refused(chips: Path) -> None:
         ({"train__crop_px": 96}, "crop_px 96 is larger than the chips"),
         ({"loss__class_weights": [1.0, 2.0]}, "2 weights for 3 classes"),
         ({"train__precision": "fp16"}, "fp16 needs a CUDA device"),
-        ({"model__output_stride": 8}, "output_stride: 8 is not possible"),
     ],
 )
 def test_a_configuration_that_does_not_fit_leaves_no_run(
@@ -346,3 +362,39 @@ def test_torch_is_left_as_it_was(chips: Path) -> None:
     assert "--resume run" in progress.said[-1]
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
+
+
+def test_curves_are_there_for_tensorboard(chips: Path, whole: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(whole / "tensorboard"))
+    events.Reload()
+    rows = metrics_of(whole)
+    for tag, values in (
+        ("loss/loss", [row["loss"] for row in rows]),
+        ("training/lr", [row["lr"] for row in rows]),
+        ("validation/val_miou", [row["val_miou"] for row in rows]),
+        ("validation/iou roof", [row["val_iou"]["roof"] for row in rows]),
+    ):
+        assert [event.step for event in events.Scalars(tag)] == [1, 2, 3]
+        assert [event.value for event in events.Scalars(tag)] == pytest.approx(values, rel=1e-6)
+
+
+def test_a_report_that_cannot_be_made_spoils_nothing(
+    chips: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: Any, **__: Any) -> Path:
+        raise ChipsError("chip is gone")
+
+    monkeypatch.setattr("geoseg.review.run.write_run_report", fail)
+    progress = Watching()
+    done = train(chips, run=Path("run"), config=small(train__epochs=1), progress=progress)
+    assert done.report is None
+    assert done.model.is_file()
+    assert "no report.html: chip is gone" in progress.said
+
+
+def test_the_report_tells_what_was_typed(chips: Path) -> None:
+    done = train(chips, run=Path("run"), config=small(train__epochs=1), command="geoseg train --tiles 'a b'")
+    assert done.report == Path("run/report.html")
+    assert "geoseg train --tiles &#x27;a b&#x27;" in done.report.read_text().replace("&#39;", "&#x27;")

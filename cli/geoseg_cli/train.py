@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,19 +23,32 @@ def train(
     ],
     run: Annotated[
         Path | None,
+        # Two names: torchrun takes --run for a prefix of its own --run-path.
         typer.Option(
-            "--run", help="Folder of the run; a new one under runs/ when not given.", rich_help_panel=OUTPUT
+            "--run",
+            "--output",
+            "-o",
+            help="Folder of the run; a new one under runs/ when not given.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
             "--resume",
-            help="Go on with this run after its last finished epoch.",
+            help="Go on with this run where it was saved last.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
     overwrite: Overwrite = False,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Write report.html at the end: curves, scores, the worst chips.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = True,
     config: Annotated[
         str | None,
         typer.Option(
@@ -99,6 +114,15 @@ def train(
             panel=SPEED,
         ),
     ] = None,
+    deterministic: Annotated[
+        bool | None,
+        setting(
+            "TrainConfig.deterministic",
+            "--deterministic/--no-deterministic",
+            help="The same bits each time on a GPU too, where it is slower; a CPU always does.",
+            panel=SPEED,
+        ),
+    ] = None,
     device: options.Device = "auto",
     precision: Annotated[
         options.Precision | None,
@@ -132,6 +156,7 @@ def train(
             "crop_px": crop_px,
             "precision": precision,
             "workers": workers,
+            "deterministic": deterministic,
         },
     }
     resolved = _resolve(context, config, set_ or [], settings, resume)
@@ -148,8 +173,11 @@ def train(
             overwrite=overwrite,
             progress=progress,
             threads=threads,
+            report=page,
+            command=shlex.join(["geoseg", *talk.words]) if talk.words else None,
         )
-    report.show_train(talk, done)
+    if os.environ.get("RANK", "0") == "0":
+        report.show_train(talk, done)
 
 
 def _resolve(

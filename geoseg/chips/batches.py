@@ -9,12 +9,58 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg.chips.dataset import ChipDataset
+from geoseg.chips.dataset import ChipDataset, ChipItem
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipBatch:
+    """Chips of one step, raw: what the network sees is made of them where it runs.
+
+    Attributes:
+        bands: (N, B, S, S) in the chips' dtype.
+        valid: (N, S, S) bool.
+        labels: (N, S, S) uint8 class ids, 255 = unknown.
+        gain: (N, B) float32, to multiply the normalised bands by.
+        offset: (N, B) float32, to add to them then.
+        noise: (N, B) float32, standard deviation of the noise to add.
+        seeds: (N,) int64, of all that is drawn for each chip.
+    """
+
+    bands: Tensor
+    valid: Tensor
+    labels: Tensor
+    gain: Tensor
+    offset: Tensor
+    noise: Tensor
+    seeds: Tensor
+
+    def __len__(self) -> int:
+        return len(self.bands)
+
+    @classmethod
+    def of(cls, items: Sequence[ChipItem], *, pin: bool = False) -> ChipBatch:
+        """Items side by side, in page-locked memory with ``pin``."""
+
+        def stacked(name: str) -> Tensor:
+            # numpy stacks: torch lacks a part of its operations for unsigned 16 and 32 bits.
+            values = torch.from_numpy(np.stack([getattr(item, name) for item in items]))
+            return values.pin_memory() if pin else values
+
+        return cls(
+            bands=stacked("bands"),
+            valid=stacked("valid"),
+            labels=stacked("labels"),
+            gain=stacked("gain"),
+            offset=stacked("offset"),
+            noise=stacked("noise"),
+            seeds=torch.tensor([item.seed for item in items]),
+        )
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> list[int]:
@@ -24,35 +70,37 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> list[int]:
 
 
 def batches_of(
-    dataset: ChipDataset, order: Sequence[int], batch_size: int, *, threads: int = 1, pin: bool = False
-) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """The chips ``order`` names, in batches; the last one may be smaller.
+    dataset: ChipDataset,
+    batches: Sequence[Sequence[int]],
+    *,
+    epoch: int = 0,
+    threads: int = 1,
+    pin: bool = False,
+) -> Generator[ChipBatch, None, None]:
+    """The chips of each of ``batches``.
 
     Args:
         dataset: chips.
-        order: indices into ``dataset``.
-        batch_size: chips a batch.
+        batches: indices into ``dataset``, batch by batch.
+        epoch: whose random changes they get.
         threads: threads that read ahead, each one batch.
         pin: put batches into page-locked memory, which speeds up the copy to a GPU.
 
     Yields:
-        Images (N, B, H, W) float32 normalised and labels (N, H, W) int64. The order of batches and what is
-        in them do not depend on ``threads``.
+        The batches; what is in them does not depend on ``threads``.
     """
 
-    def prepare(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        images, labels = zip(*(dataset[index] for index in indices), strict=True)
-        batch = torch.stack(images), torch.stack(labels)
-        return (batch[0].pin_memory(), batch[1].pin_memory()) if pin else batch
+    def prepare(indices: Sequence[int]) -> ChipBatch:
+        return ChipBatch.of([dataset.item(index, epoch=epoch) for index in indices], pin=pin)
 
-    starts = iter(range(0, len(order), batch_size))
-    pending: deque[Future[tuple[Tensor, Tensor]]] = deque()
+    left = iter(batches)
+    pending: deque[Future[ChipBatch]] = deque()
     readers = ThreadPoolExecutor(threads, thread_name_prefix="chips")
 
     def submit_next() -> None:
-        start = next(starts, None)
-        if start is not None:
-            pending.append(readers.submit(prepare, order[start : start + batch_size]))
+        indices = next(left, None)
+        if indices is not None:
+            pending.append(readers.submit(prepare, indices))
 
     try:
         for _ in range(threads + 1):

@@ -16,8 +16,9 @@ from geoseg.chips.boundary import BoundaryLabels
 from geoseg.chips.grid import Span, chip_spans, choose_block_px, finer_block_px
 from geoseg.chips.sources import Source, open_truth
 from geoseg.chips.store import Split
+from geoseg.chips.tally import Tally
 from geoseg.chips.write import ChipWriter
-from geoseg.classes import IGNORE, BandStats, ClassMap
+from geoseg.classes import IGNORE, ClassMap
 from geoseg.config import TileConfig
 from geoseg.errors import LabelsError, SceneError
 from geoseg.progress import Progress
@@ -45,14 +46,14 @@ class Block:
     Attributes:
         scene: number of its scene.
         window: (col, row, width, height) in the scene.
-        stats: of its valid pixels.
+        tally: values of its valid pixels.
         class_pixels: (K,) labelled pixels of each class.
         split: decided when all blocks are counted.
     """
 
     scene: int
     window: tuple[int, int, int, int]
-    stats: BandStats
+    tally: Tally
     class_pixels: NDArray[np.int64]
     split: Split = "train"
 
@@ -80,6 +81,7 @@ class Cut:
         drafts: chips written, scene by scene.
         without_valid: windows left out because no pixel is valid.
         without_labels: windows left out because no valid pixel is labelled.
+        nodata: values that the scenes, or the user, declared.
     """
 
     block_px: int | None
@@ -87,6 +89,7 @@ class Cut:
     drafts: list[Draft] = field(default_factory=list)
     without_valid: int = 0
     without_labels: int = 0
+    nodata: set[float] = field(default_factory=set)
 
     def labelled(self) -> list[Block]:
         """Blocks with a labelled pixel: those that chips lie in."""
@@ -167,6 +170,7 @@ class Cutter:
     ) -> None:
         source, config = self._sources[number], self._config
         with Scene.open(source.path, bands=config.bands, nodata=config.nodata, remote=True) as scene:
+            cut.nodata |= set() if scene.nodata is None else {scene.nodata}
             for row, col, bands, valid in _read_chips(scene, grid, config.size_px):
                 self._progress.advance()
                 if not valid.any():
@@ -175,7 +179,7 @@ class Cutter:
                 window = Window(col.offset, row.offset, config.size_px, config.size_px)
                 geobox = source.geobox.window(window)
                 ids = np.where(valid, burn(geobox), np.uint8(IGNORE))
-                block = self._count(cut, number, grid, row, col, bands, valid, ids)
+                block = self._count(cut, number, grid, row, col, bands, scene.has_value(bands, valid), ids)
                 class_pixels = np.bincount(ids.ravel(), minlength=256)[: len(self._classes)]
                 if not class_pixels.any():
                     cut.without_labels += 1
@@ -203,7 +207,7 @@ class Cutter:
         row: Span,
         col: Span,
         bands: NDArray[Any],
-        valid: NDArray[np.bool_],
+        has_value: NDArray[np.bool_],
         ids: NDArray[np.uint8],
     ) -> BlockKey:
         """Add the chip's own pixels to its block."""
@@ -215,13 +219,13 @@ class Cutter:
             cut.counted[key] = Block(
                 scene=number,
                 window=(left, top, right - left, bottom - top),
-                stats=BandStats.empty(len(bands)),
+                tally=Tally.empty(len(bands), bands.dtype.name),
                 class_pixels=np.zeros(len(self._classes), np.int64),
             )
         block = cut.counted[key]
         rows = slice(row.own[0] - row.offset, row.own[1] - row.offset)
         cols = slice(col.own[0] - col.offset, col.own[1] - col.offset)
-        block.stats = block.stats.merge(BandStats.of(bands[:, rows, cols], valid[rows, cols]))
+        block.tally = block.tally.merge(Tally.of(bands[:, rows, cols], has_value[..., rows, cols]))
         block.class_pixels += np.bincount(ids[rows, cols].ravel(), minlength=256)[: len(self._classes)]
         return key
 

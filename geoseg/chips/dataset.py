@@ -1,27 +1,51 @@
-"""Chips as tensors. Needs no rasterio before the first chip is read."""
+"""Chips as training sees them: read, cut, turned, and with their share of chance."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
-from geoseg.chips.augment import d4, jitter, random_crop
+from geoseg.chips.augment import d4, draw_dropped, draw_jitter, random_crop, rare_pixel
+from geoseg.chips.rim import ignore_rim
 from geoseg.chips.store import ChipStore
+from geoseg.chips.view import random_view
 from geoseg.config import AugmentConfig
 from geoseg.errors import ConfigError
 
 CACHE_BYTES = 2_000_000_000
 
+_UNCHANGED = AugmentConfig(flips=False, gain=0.0, offset=0.0, noise=0.0)
 _Decoded = tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.uint8]]
 
 
-class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
+@dataclass(frozen=True, kw_only=True)
+class ChipItem:
+    """One chip as it goes into a batch; S is the crop's side or the chip's.
+
+    Attributes:
+        bands: (B, S, S), not normalised; in the chips' dtype, or float32 at a random scale.
+        valid: (S, S).
+        labels: (S, S) uint8 class ids, 255 = unknown.
+        gain: (B,) float32, to multiply the normalised bands by.
+        offset: (B,) float32, to add to them then.
+        noise: (B,) float32, standard deviation of the noise to add.
+        seed: of all that is drawn for this chip later, 0 to 2^63 - 1.
+    """
+
+    bands: NDArray[Any]
+    valid: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+    gain: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    seed: int
+
+
+class ChipDataset:
     """The chips of one split.
 
     What an item looks like depends on (seed, epoch, index) only: not on the items read before, on which
@@ -35,6 +59,8 @@ class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
         *,
         augment: AugmentConfig | None = None,
         crop_px: int | None = None,
+        rare_share: float = 0.0,
+        ignore_rim_px: int = 0,
         seed: int = 0,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
@@ -45,6 +71,8 @@ class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
             split: ``train``, ``val`` or ``test``.
             augment: random changes; none when not given.
             crop_px: side of a random crop of each chip; the whole chip when not given.
+            rare_share: share of the crops that are around a pixel of a class chosen evenly.
+            ignore_rim_px: pixels on either side of a border of classes whose labels become 255.
             seed: of the randomness.
             cache_bytes: decoded chips are kept in memory up to this, in their own dtype.
 
@@ -59,53 +87,64 @@ class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
         self.chips = store.chips(split)
         self._augment = augment
         self._crop_px = crop_px
-        self._seed = seed
+        self._rare_share = rare_share
+        self._ignore_rim_px = ignore_rim_px
+        self._seed = seed % 2**64
         self._cache: dict[int, _Decoded] = {}
         self._cache_left = cache_bytes
         self._cache_lock = threading.Lock()
-        # In shared memory, so that worker processes that live on hear of a new epoch.
-        self._epoch = torch.zeros((), dtype=torch.int64)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.chips)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the random changes of ``epoch`` from now on."""
-        self._epoch.fill_(epoch)
+    def item(self, index: int, *, epoch: int = 0) -> ChipItem:
+        """One chip, with the random changes of ``epoch``.
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """One chip.
-
-        Returns:
-            ``image`` (B, H, W) float32, normalised by the store's statistics and 0 where not valid, and
-            ``labels`` (H, W) int64, 255 = ignore. H = W = ``crop_px`` or the chip size.
+        Args:
+            index: number of the chip; with the number of chips added to it, once or more, the same chip
+                with other changes.
+            epoch: number of the epoch.
 
         Raises:
             ChipsError: the chip's files are missing or not what they should be.
             ReadError: they are damaged.
         """
-        if not 0 <= index < len(self.chips):
+        if index < 0 or not self.chips:
             raise IndexError(f"chip {index} of {len(self.chips)}")
-        bands, valid, labels = self._decoded(index)
-        rng = np.random.default_rng([self._seed % 2**64, int(self._epoch), index])
-        if self._crop_px is not None:
-            rows, cols = random_crop(labels, self._crop_px, rng)
-            bands, valid, labels = bands[:, rows, cols], valid[rows, cols], labels[rows, cols]
-        if self._augment is not None and self._augment.flips:
+        rng = np.random.default_rng([self._seed, epoch, index])
+        seed = int(rng.integers(2**63))
+        bands, valid, labels = self._part(self._decoded(index % len(self.chips)), rng)
+        augment = self._augment or _UNCHANGED
+        if augment.flips:
             element = int(rng.integers(8))
             bands, valid, labels = d4(bands, element), d4(valid, element), d4(labels, element)
-        image = self.store.stats.normalise(bands, valid)
-        if self._augment is not None:
-            floating = np.issubdtype(bands.dtype, np.floating)
-            image = jitter(image, valid & np.isfinite(bands) if floating else valid, self._augment, rng)
-        return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(labels.astype(np.int64))
+        gain, offset, noise = draw_jitter(len(bands), augment, rng)
+        dropped = draw_dropped(len(bands), augment.band_dropout, rng)
+        for values in (gain, offset, noise):
+            values[dropped] = 0.0
+        return ChipItem(
+            bands=bands, valid=valid, labels=labels, gain=gain, offset=offset, noise=noise, seed=seed
+        )
+
+    def _part(self, whole: _Decoded, rng: np.random.Generator) -> _Decoded:
+        """The part of a chip that is shown."""
+        bands, valid, labels = whole
+        octaves = 0.0 if self._augment is None else self._augment.scale
+        if octaves == 0.0 and self._crop_px is None:
+            return whole
+        keep = rare_pixel(labels, self._rare_share, rng)
+        if octaves > 0.0:
+            view = random_view(labels, self._crop_px or self.store.size_px, octaves, rng, keep)
+            return view.of(bands, valid, labels, self.store.stats)
+        rows, cols = random_crop(labels, self._crop_px or self.store.size_px, rng, keep)
+        return bands[:, rows, cols], valid[rows, cols], labels[rows, cols]
 
     def _decoded(self, index: int) -> _Decoded:
         kept = self._cache.get(index)
         if kept is not None:
             return kept
-        decoded = self.store.read(self.chips[index])
+        bands, valid, labels = self.store.read(self.chips[index])
+        decoded = bands, valid, ignore_rim(labels, self._ignore_rim_px, self.store.classes.boundary)
         size = sum(part.nbytes for part in decoded)
         with self._cache_lock:
             # Chips come in random order, so which of them are kept does not matter: the first that fit.
@@ -113,13 +152,3 @@ class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
                 self._cache[index] = decoded
                 self._cache_left -= size
         return decoded
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Worker processes fill caches of their own.
-        state = self.__dict__ | {"_cache": {}}
-        del state["_cache_lock"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._cache_lock = threading.Lock()

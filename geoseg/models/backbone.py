@@ -27,7 +27,7 @@ from torchvision.models import (
 )
 
 from geoseg.config import Architecture, ModelConfig
-from geoseg.errors import ConfigError, ModelError
+from geoseg.errors import ModelError
 
 BATCH_NORM_MOMENTUM = 0.1
 """torchvision's MobileNetV3 has 0.01: after a short training its running statistics have hardly moved."""
@@ -42,14 +42,12 @@ class _Layout:
         channels: channels of each tap.
         first: name of the first convolution.
         weights: torchvision's ImageNet weights.
-        strides: output strides that can be built.
     """
 
     taps: Mapping[str, str]
     channels: Mapping[str, int]
     first: str
     weights: Any
-    strides: tuple[int, ...]
 
 
 def _resnet_layout(weights: Any) -> _Layout:
@@ -64,7 +62,6 @@ def _resnet_layout(weights: Any) -> _Layout:
         channels={"stride2": 64, "stride4": 256, "stride8": 512, "middle": 1024, "deep": 2048},
         first="conv1",
         weights=weights,
-        strides=(8, 16),
     )
 
 
@@ -77,7 +74,6 @@ _LAYOUTS: dict[Architecture, _Layout] = {
         channels={"stride2": 16, "stride4": 24, "stride8": 40, "middle": 112, "deep": 960},
         first="0.0",
         weights=MobileNet_V3_Large_Weights.IMAGENET1K_V2,
-        strides=(16,),
     ),
 }
 
@@ -113,15 +109,9 @@ def build_backbone(config: ModelConfig, *, bands: int) -> Backbone:
     """The backbone of ``config`` for images of ``bands`` bands, pretrained only where the config says so.
 
     Raises:
-        ConfigError: the architecture has no such output stride.
         ModelError: the weights cannot be had, or belong to another network.
     """
     layout = _LAYOUTS[config.architecture]
-    if config.output_stride not in layout.strides:
-        raise ConfigError(
-            f"model.output_stride: {config.output_stride} is not possible with {config.architecture}; "
-            f"use {layout.strides[-1]} or a ResNet"
-        )
     backbone = Backbone(_layers(config), layout)
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -136,12 +126,28 @@ def build_backbone(config: ModelConfig, *, bands: int) -> Backbone:
 def _layers(config: ModelConfig) -> Mapping[str, nn.Module]:
     """The layers of torchvision's network up to its pooling, with random weights."""
     if config.architecture == "deeplabv3_mobilenet_v3_large":
-        return OrderedDict(mobilenet_v3_large(weights=None, dilated=True).features.named_children())
+        layers = OrderedDict(mobilenet_v3_large(weights=None, dilated=True).features.named_children())
+        if config.output_stride == 8:
+            _dilate_further(layers)
+        return layers
     build: Callable[..., nn.Module] = resnet50 if config.architecture == "deeplabv3_resnet50" else resnet101
     whole = build(weights=None, replace_stride_with_dilation=[False, config.output_stride == 8, True])
     return OrderedDict(
         (name, layer) for name, layer in whole.named_children() if name not in {"avgpool", "fc"}
     )
+
+
+def _dilate_further(layers: Mapping[str, nn.Module]) -> None:
+    """Take the stride out of a dilated MobileNetV3's blocks that go to stride 16.
+
+    Those after them see the same ground by twice the dilation, as in torchvision's ResNets.
+    """
+    for number in range(7, 16):
+        for module in layers[str(number)].modules():
+            if isinstance(module, nn.Conv2d) and module.kernel_size[0] > 1:
+                rate = 1 if number == 7 else 2 * module.dilation[0]
+                margin = (module.kernel_size[0] - 1) // 2 * rate
+                module.stride, module.dilation, module.padding = (1, 1), (rate, rate), (margin, margin)
 
 
 def _replace_first(backbone: Backbone, name: str, bands: int) -> None:
@@ -159,16 +165,17 @@ def _replace_first(backbone: Backbone, name: str, bands: int) -> None:
 def adapt_first_weights(weights: Tensor, bands: int) -> Tensor:
     """RGB weights (C, 3, k, k) for any number of bands: (C, bands, k, k).
 
-    Bands take the weights of R, G, B, R, ... in turn (fewer than three: their mean), scaled by 3 / bands so
-    that the sum over the bands, and with it the size of what the next layers see, stays as it was trained.
+    The first three bands take those of R, G, B, and all others, or fewer than three bands, their mean; all
+    scaled by 3 / bands, so that the sum over the bands, and with it what the next layers see of a grey image,
+    stays as it was trained.
     """
-    if bands == weights.shape[1]:
+    colors = weights.shape[1]
+    if bands == colors:
         return weights
-    if bands < weights.shape[1]:
-        taken = weights.mean(dim=1, keepdim=True).expand(-1, bands, -1, -1)
-    else:
-        taken = weights[:, torch.arange(bands, device=weights.device) % weights.shape[1]]
-    return taken * (weights.shape[1] / bands)
+    grey = weights.mean(dim=1, keepdim=True)
+    if bands < colors:
+        return grey.expand(-1, bands, -1, -1) * (colors / bands)
+    return torch.cat([weights, grey.expand(-1, bands - colors, -1, -1)], dim=1) * (colors / bands)
 
 
 def _load_pretrained(backbone: Backbone, layout: _Layout, config: ModelConfig, bands: int) -> None:

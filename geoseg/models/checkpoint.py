@@ -13,24 +13,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from geoseg.errors import ConfigError, ModelError
+from geoseg.errors import ModelError
 from geoseg.models.card import CARD_KEY, ModelCard, read_card
 from geoseg.models.deeplab import PointRendDeepLab, build_model
 from geoseg.outputs import staged_file
 
 
-def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
+def save_model(path: Path, model: nn.Module, card: ModelCard, *, half: bool = False) -> None:
     """Write ``model`` and ``card`` to ``path``, whole or not at all; an existing file is replaced.
 
     Args:
         path: a ``.safetensors`` file.
-        model: the network; its tensors are stored on the CPU, floating ones as float32.
+        model: the network; its tensors are stored on the CPU.
         card: what the file says about itself.
+        half: store floating tensors as float16, for a file of half the size, instead of as float32.
 
     Raises:
         ModelError: the card is too large or does not fit what :func:`geoseg.models.card.read_card` accepts.
     """
-    tensors = {name: _plain(values) for name, values in model.state_dict().items()}
+    dtype = torch.float16 if half else torch.float32
+    tensors = {name: _plain(values, dtype) for name, values in model.state_dict().items()}
     metadata = {CARD_KEY: json.dumps(card.to_json(), allow_nan=False)}
     with staged_file(path) as staged:
         save_file(tensors, staged, metadata=metadata)
@@ -48,15 +50,15 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[PointRen
         device: where the network goes.
 
     Returns:
-        The network in eval mode, and its card.
+        The network in eval mode, its weights float32, and its card.
 
     Raises:
         ModelError: the file is missing, damaged, truncated, foreign, or its weights do not fit its card.
     """
     card = read_card(path)
-    model = _empty_model(path, card)
+    model = _empty_model(card)
     try:
-        tensors = load_file(path, device="cpu")
+        tensors = {name: _whole(values) for name, values in load_file(path, device="cpu").items()}
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is damaged; copy or train the model again") from error
     _check_tensors(path, model, tensors)
@@ -64,20 +66,21 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[PointRen
     return model.to(device).eval(), card
 
 
-def _plain(values: Tensor) -> Tensor:
+def _whole(values: Tensor) -> Tensor:
+    return values.float() if values.dtype == torch.float16 else values
+
+
+def _plain(values: Tensor, dtype: torch.dtype) -> Tensor:
     values = values.detach().to("cpu")
     # clone: two names of one storage are an error to safetensors.
-    return (values.float() if values.is_floating_point() else values).contiguous().clone()
+    return (values.to(dtype) if values.is_floating_point() else values).contiguous().clone()
 
 
-def _empty_model(path: Path, card: ModelCard) -> PointRendDeepLab:
+def _empty_model(card: ModelCard) -> PointRendDeepLab:
     """The network of ``card`` without storage: no time is spent on random weights, no number is drawn."""
     config = card.architecture.model_copy(update={"backbone_weights": None})
-    try:
-        with torch.device("meta"):
-            return build_model(config, bands=len(card.band_names), classes=len(card.classes))
-    except ConfigError as error:
-        raise ModelError(f"{path}: {error}") from error
+    with torch.device("meta"):
+        return build_model(config, bands=len(card.band_names), classes=len(card.classes))
 
 
 def _check_tensors(path: Path, model: PointRendDeepLab, tensors: dict[str, Tensor]) -> None:

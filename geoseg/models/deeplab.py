@@ -18,7 +18,9 @@ from torchvision.models.segmentation.fcn import FCNHead
 
 from geoseg.config import ModelConfig
 from geoseg.models.backbone import Backbone, build_backbone
+from geoseg.models.norms import replace_batch_norms
 from geoseg.models.pointrend import PointHead
+from geoseg.models.randomness import replace_dropout
 
 _ATROUS_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 """Rates of the paper: the pyramid sees the same ground at either stride."""
@@ -101,16 +103,19 @@ def build_model(config: ModelConfig, *, bands: int, classes: int) -> PointRendDe
     """The network of ``config`` for images of ``bands`` bands, with random weights but for a chosen backbone.
 
     Raises:
-        ConfigError: the architecture has no such output stride.
         ModelError: the pretrained backbone cannot be had.
     """
     backbone = build_backbone(config, bands=bands)
     classifier = DeepLabHead(backbone.channels["deep"], classes, _ATROUS_RATES[config.output_stride])
     _free_pooling_of_batch(classifier)
-    return PointRendDeepLab(
+    replace_dropout(classifier, config.dropout)
+    auxiliary = FCNHead(backbone.channels["middle"], classes) if config.auxiliary else None
+    if auxiliary is not None:
+        replace_dropout(auxiliary)
+    network = PointRendDeepLab(
         backbone=backbone,
         classifier=classifier,
-        auxiliary=FCNHead(backbone.channels["middle"], classes) if config.auxiliary else None,
+        auxiliary=auxiliary,
         point_head=PointHead(
             fine_channels=sum(backbone.channels[stage] for stage in config.fine_stages),
             classes=classes,
@@ -122,6 +127,9 @@ def build_model(config: ModelConfig, *, bands: int, classes: int) -> PointRendDe
         bands=bands,
         classes=classes,
     )
+    if config.norm == "group":
+        replace_batch_norms(network)
+    return network
 
 
 def _free_pooling_of_batch(classifier: nn.Module) -> None:

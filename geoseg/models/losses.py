@@ -1,10 +1,11 @@
-"""What training minimises: cross-entropy of the coarse map, of the points, and of the auxiliary head if any.
+"""What training minimises: cross-entropy of the coarse map, of the points, and what the configuration adds.
 
 Paper, section 3.2. Everything is compared on the padded image, whose padding has no labels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,13 @@ from geoseg.models.pointrend import (
     training_points,
     upsample,
 )
+from geoseg.models.randomness import drawing_from
+
+_FAR = 2**20
+_DICE_SMOOTHING = 1.0
+
+ProcessMean = Callable[[Tensor], Tensor]
+"""Mean of a value over the processes that train together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +38,17 @@ class LossParts:
 
     Attributes:
         total: what to minimise.
-        coarse: of the upsampled coarse map.
-        point: of the points.
-        auxiliary: of the auxiliary head; 0 without one.
+        coarse: cross-entropy of the upsampled coarse map.
+        point: cross-entropy of the points.
+        auxiliary: cross-entropy of the auxiliary head; 0 without one.
+        dice: soft Dice loss of the coarse map; 0 where it has no weight.
     """
 
     total: Tensor
     coarse: Tensor
     point: Tensor
     auxiliary: Tensor
+    dice: Tensor
 
 
 def training_loss(
@@ -48,10 +58,11 @@ def training_loss(
     *,
     points: PointConfig,
     loss: LossConfig,
+    generators: Sequence[torch.Generator],
     class_weights: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    process_mean: ProcessMean = lambda value: value,
 ) -> LossParts:
-    """Loss of one batch.
+    """Loss of one batch, or of one process's part of it.
 
     Args:
         model: the network, in train mode.
@@ -59,30 +70,47 @@ def training_loss(
         labels: (N, H, W) int64 class ids, 255 = unknown.
         points: how training points are chosen.
         loss: weights of the parts.
+        generators: of all that is random, one a chip, on the device of ``images``.
         class_weights: (K,) float32, or ``None`` for equal ones.
-        generator: of the random points; on any device.
+        process_mean: makes the mean of all parts' losses the loss of the whole batch.
     """
     count = training_count((labels.shape[1], labels.shape[2]), points.per_pixel)
     labels = pad_to_multiple(labels, model.stride, IGNORE)
-    output: CoarseOutput = model(images)
-    coarse = _map_loss(output.logits, labels, class_weights)
-    candidates, coverage = draw_points(
-        len(labels),
-        count,
-        over_generation=points.over_generation,
-        importance=points.importance,
-        generator=generator,
+    with drawing_from(model, generators):
+        output: CoarseOutput = model(images)
+    full = upsample(output.logits.float(), (labels.shape[1], labels.shape[2]))
+    near = None if loss.border_weight == 1.0 else near_borders(labels, loss.border_px)
+    weights = None if near is None else 1.0 + (loss.border_weight - 1.0) * near
+    coarse = mean_cross_entropy(full, labels, class_weights, weights, process_mean=process_mean)
+    total = loss.coarse_weight * coarse
+    none = torch.zeros_like(coarse)
+    point, auxiliary, dice = none, none, none
+    if loss.point_weight > 0.0:
+        candidates, coverage = draw_points(
+            count, generators, over_generation=points.over_generation, importance=points.importance
+        )
+        where = training_points(output.logits, candidates, coverage, count)
+        point = mean_cross_entropy(
+            point_logits(model, output, where).movedim(-1, 1),
+            labels_at(labels, where),
+            class_weights,
+            process_mean=process_mean,
+        )
+        total = total + loss.point_weight * point
+    if output.auxiliary is not None:
+        coarser = upsample(output.auxiliary.float(), (labels.shape[1], labels.shape[2]))
+        auxiliary = mean_cross_entropy(coarser, labels, class_weights, process_mean=process_mean)
+        total = total + loss.auxiliary_weight * auxiliary
+    if loss.dice_weight > 0.0:
+        dice = dice_loss(full, labels)
+        total = total + loss.dice_weight * dice
+    return LossParts(
+        total=total,
+        coarse=coarse.detach(),
+        point=point.detach(),
+        auxiliary=auxiliary.detach(),
+        dice=dice.detach(),
     )
-    where = training_points(output.logits, candidates, coverage, count)
-    point = mean_cross_entropy(
-        point_logits(model, output, where).movedim(-1, 1), labels_at(labels, where), class_weights
-    )
-    if output.auxiliary is None:
-        auxiliary = torch.zeros_like(coarse)
-    else:
-        auxiliary = _map_loss(output.auxiliary, labels, class_weights)
-    total = loss.coarse_weight * coarse + loss.point_weight * point + loss.auxiliary_weight * auxiliary
-    return LossParts(total=total, coarse=coarse.detach(), point=point.detach(), auxiliary=auxiliary.detach())
 
 
 def point_logits(model: PointRendDeepLab, output: CoarseOutput, points: Tensor) -> Tensor:
@@ -93,26 +121,76 @@ def point_logits(model: PointRendDeepLab, output: CoarseOutput, points: Tensor) 
     return logits
 
 
-def mean_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy averaged over the labelled pixels, by class weight; 0 with gradients 0 if there is none.
+def mean_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: Tensor | None = None,
+    weights: Tensor | None = None,
+    *,
+    process_mean: ProcessMean = lambda value: value,
+) -> Tensor:
+    """Cross-entropy averaged over the labelled pixels, by weight; 0 with gradients 0 if there is none.
 
     Args:
         logits: (N, K, ...).
         labels: (N, ...) int64, 255 = unknown.
         class_weights: (K,) float32.
+        weights: (N, ...) float32, of each pixel.
+        process_mean: see :func:`training_loss`; the number of labelled pixels is averaged over all processes.
     """
     logits = logits.float()
-    weights = None if class_weights is None else class_weights.to(logits)
-    summed = F.cross_entropy(logits, labels, weight=weights, ignore_index=IGNORE, reduction="sum")
+    by_class = None if class_weights is None else class_weights.to(logits)
     known = labels != IGNORE
     if weights is None:
+        summed = F.cross_entropy(logits, labels, weight=by_class, ignore_index=IGNORE, reduction="sum")
+    else:
+        each = F.cross_entropy(logits, labels, weight=by_class, ignore_index=IGNORE, reduction="none")
+        summed = (each * weights).sum()
+    if by_class is None and weights is None:
         share = known.sum().to(logits.dtype)
     else:
-        share = (weights[labels.where(known, 0)] * known).sum()
+        counted = known.to(logits.dtype)
+        if by_class is not None:
+            counted = counted * by_class[labels.where(known, 0)]
+        share = (counted if weights is None else counted * weights).sum()
+    share = process_mean(share)
     # The plain mean is 0 / 0 = nan for a chip of nodata.
     return summed / share.where(share > 0, 1.0)
 
 
-def _map_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
-    full = upsample(logits.float(), (labels.shape[1], labels.shape[2]))
-    return mean_cross_entropy(full, labels, class_weights)
+def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """One minus the soft Dice coefficient, averaged over the chips and classes.
+
+    Milletari, Navab, Ahmadi, "V-Net" (arXiv 1606.04797), with squares in the denominator and one pixel added
+    above and below, so that a class neither there nor predicted costs nothing.
+
+    Args:
+        logits: (N, K, H, W) float32.
+        labels: (N, H, W) int64, 255 = unknown: such pixels do not count.
+    """
+    known = (labels != IGNORE).unsqueeze(1)
+    shares = logits.softmax(dim=1) * known
+    truth = F.one_hot(labels.where(known[:, 0], 0), logits.shape[1]).movedim(-1, 1) * known
+    both = (shares * truth).sum(dim=(2, 3))
+    sizes = shares.square().sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
+    return 1.0 - ((2.0 * both + _DICE_SMOOTHING) / (sizes + _DICE_SMOOTHING)).mean()
+
+
+def near_borders(labels: Tensor, within_px: int) -> Tensor:
+    """Where a pixel of another class lies within a square of ``2 * within_px + 1`` pixels: (N, H, W) bool.
+
+    Args:
+        labels: (N, H, W) int64. Unknown (255) is no class: no border runs along it.
+        within_px: distance of columns and of rows.
+    """
+    side = 2 * within_px + 1
+    known = labels != IGNORE
+
+    def greatest(values: Tensor) -> Tensor:
+        # max_pool2d keeps no integers on a GPU; ids are exact in float32.
+        pooled = F.max_pool2d(values.float().unsqueeze(1), side, stride=1, padding=within_px)
+        return pooled[:, 0]
+
+    highest = greatest(labels.where(known, -_FAR))
+    lowest = -greatest(-labels.where(known, _FAR))
+    return known & (highest > lowest)

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geoseg.models.randomness import draw
+
 PREDICTOR_STD = 0.001
 """Spread of the initial predictor weights: the head starts with equal logits and grows from there."""
 
@@ -32,6 +34,8 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def point_sample(maps: Tensor, points: Tensor) -> Tensor:
     """Read ``maps`` at ``points``, bilinearly, border values beyond the outer pixel centres. Differentiable.
 
+    Where torch is told to use deterministic algorithms, gradients on a GPU are the same each time too.
+
     Args:
         maps: (N, C, h, w), any floating dtype.
         points: (N, P, 2) float32, (x, y) in [0, 1].
@@ -40,9 +44,33 @@ def point_sample(maps: Tensor, points: Tensor) -> Tensor:
         (N, C, P) float32 (float64 for float64 maps).
     """
     maps = maps if maps.dtype == torch.float64 else maps.float()
+    if torch.are_deterministic_algorithms_enabled():
+        return _point_sample_by_index(maps, points)
     grid = (2.0 * points - 1.0).unsqueeze(2).to(maps.dtype)
     sampled = F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled.squeeze(3)
+
+
+def _point_sample_by_index(maps: Tensor, points: Tensor) -> Tensor:
+    """The same by plain look-ups: torch has no deterministic gradient of ``grid_sample`` on a GPU."""
+    height, width = maps.shape[2:]
+    limit = points.new_tensor([width - 1, height - 1])
+    at = (points * points.new_tensor([width, height]) - 0.5).clamp(min=0).minimum(limit)
+    corner = at.floor()
+    share = (at - corner).to(maps.dtype)
+    step = (corner < limit).long()
+    first = corner[..., 1].long() * width + corner[..., 0].long()
+    sampled = maps.new_zeros(())
+    flat = maps.flatten(2)
+    for right in (0, 1):
+        for below in (0, 1):
+            tap = first + right * step[..., 0] + below * step[..., 1] * width
+            weight = (share[..., 0] if right else 1 - share[..., 0]) * (
+                share[..., 1] if below else 1 - share[..., 1]
+            )
+            read = flat.gather(2, tap.unsqueeze(1).expand(-1, flat.shape[1], -1))
+            sampled = sampled + read * weight.unsqueeze(1)
+    return sampled
 
 
 def gather_bilinear(rows: Tensor, shape: tuple[int, int], points: Tensor) -> Tensor:
@@ -156,24 +184,22 @@ def training_count(shape: tuple[int, int], per_pixel: float) -> int:
 
 
 def draw_points(
-    chips: int,
-    count: int,
-    *,
-    over_generation: int,
-    importance: float,
-    generator: torch.Generator | None = None,
+    count: int, generators: Sequence[torch.Generator], *, over_generation: int, importance: float
 ) -> tuple[Tensor, Tensor]:
-    """The uniform draws :func:`training_points` chooses from, on the generator's device.
+    """The uniform draws :func:`training_points` chooses from.
+
+    Args:
+        count: points wanted of each chip, P.
+        generators: one for each of the N chips, on one device.
+        over_generation: candidates for one point, k.
+        importance: share of the points chosen for their uncertainty, beta.
 
     Returns:
-        Candidates (N, over_generation * count, 2) of the importance points and coverage points
-        (N, count - importance share, 2), float32 in [0, 1).
+        Candidates (N, k*P, 2) of the importance points and coverage points (N, P - importance share, 2),
+        float32 in [0, 1), on the generators' device.
     """
-    device = generator.device if generator is not None else torch.device("cpu")
-    shapes = (over_generation * count, count - int(importance * count))
-    candidates, coverage = (
-        torch.rand(chips, points, 2, generator=generator, device=device) for points in shapes
-    )
+    shapes = (over_generation * count, 2), (count - int(importance * count), 2)
+    candidates, coverage = (draw(generators, shape) for shape in shapes)
     return candidates, coverage
 
 
@@ -205,17 +231,17 @@ class PointHead(nn.Module):
     """Decides the class of single points: an MLP shared by all points (paper, section 3).
 
     The coarse logits join the input of every layer, the last one included. Width 256 and depth 3 are the
-    paper's.
+    paper's; with depth 0 the head is linear.
 
     Shapes: fine (..., P, C), coarse (..., P, K) -> logits (..., P, K).
     """
 
     def __init__(self, *, fine_channels: int, classes: int, width: int = 256, depth: int = 3) -> None:
         super().__init__()
-        inputs = [fine_channels] + [width] * (depth - 1)
-        layers = [nn.Linear(channels + classes, width) for channels in inputs]
+        widths = [fine_channels] + [width] * depth
+        layers = [nn.Linear(channels + classes, width) for channels in widths[:-1]]
         self.layers = nn.ModuleList(layers)
-        self.predictor = nn.Linear(width + classes, classes)
+        self.predictor = nn.Linear(widths[-1] + classes, classes)
         for layer in layers:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)

@@ -15,7 +15,7 @@ POLY_POWER = 0.9
 
 
 def learning_rate(
-    schedule: Literal["one_cycle", "poly", "constant"], step: int, steps: int, *, peak: float
+    schedule: Literal["one_cycle", "poly", "constant"], step: float, steps: int, *, peak: float
 ) -> float:
     """Learning rate of one step.
 
@@ -23,7 +23,8 @@ def learning_rate(
         schedule: ``one_cycle``: up along a half cosine during the first 30 % of the run, then down along
             another (Smith and Topin, "Super-Convergence", arXiv 1708.07120, in the shape of torch's
             ``OneCycleLR``); ``poly``: ``(1 - t / T) ** 0.9`` (DeepLab, arXiv 1606.00915); ``constant``.
-        step: steps done before this one, 0..steps-1.
+        step: steps done before this one, from 0, below ``steps``; a run that changed its batch size may
+            stand between two.
         steps: steps of the whole run.
         peak: the highest rate of the run.
 
@@ -39,7 +40,7 @@ def learning_rate(
     return _one_cycle(step, steps, peak)
 
 
-def _one_cycle(step: int, steps: int, peak: float) -> float:
+def _one_cycle(step: float, steps: int, peak: float) -> float:
     first = peak / FIRST_RATIO
     # In a run of a few steps the top may lie before the first step, or after the last one.
     top = max(0.0, WARM_UP_SHARE * steps - 1.0)

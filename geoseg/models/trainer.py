@@ -6,29 +6,67 @@ Knows tensors only. Where batches come from and where results go is the train st
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from geoseg.classes import BandStats
 from geoseg.config import Config, TrainConfig
 from geoseg.errors import ModelError, TrainingError
 from geoseg.models.average import average_decay, average_of, update_average
 from geoseg.models.deeplab import PointRendDeepLab, build_model
 from geoseg.models.inference import predict_logits
 from geoseg.models.losses import training_loss
+from geoseg.models.normalise import Normaliser
+from geoseg.models.norms import batch_norms_over_processes
+from geoseg.models.randomness import chip_generators
 from geoseg.models.schedule import learning_rate
-
-Batch = tuple[Tensor, Tensor]
-"""Images (N, B, H, W) float32 normalised and labels (N, H, W) int64, 255 = unknown."""
+from geoseg.models.world import World
 
 _SGD_MOMENTUM = 0.9
+_PARTS = ("loss", "coarse", "point", "auxiliary", "dice")
+
+
+class Batch(Protocol):
+    """Raw chips of one step and their share of chance; :class:`geoseg.chips.batches.ChipBatch` is one."""
+
+    @property
+    def bands(self) -> Tensor:
+        """(N, B, H, W) of any real dtype."""
+
+    @property
+    def valid(self) -> Tensor:
+        """(N, H, W) bool."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N, H, W) uint8 class ids, 255 = unknown."""
+
+    @property
+    def gain(self) -> Tensor:
+        """(N, B) float32, to multiply the normalised bands by."""
+
+    @property
+    def offset(self) -> Tensor:
+        """(N, B) float32, to add to them then."""
+
+    @property
+    def noise(self) -> Tensor:
+        """(N, B) float32, standard deviation of the noise to add."""
+
+    @property
+    def seeds(self) -> Tensor:
+        """(N,) int64, of all that is drawn for each chip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,32 +74,29 @@ class EpochFigures:
     """What one epoch of training came to.
 
     Attributes:
-        loss: mean over the epoch's chips of what was minimised.
-        coarse: its part from the coarse map, unweighted.
-        point: its part from the points, unweighted.
-        auxiliary: its part from the auxiliary head, unweighted.
+        parts: means over the epoch's chips: ``loss`` is what was minimised, the others are its parts
+            without their weights: ``coarse``, ``point``, ``auxiliary``, ``dice``.
         learning_rate: of the last step.
         seconds: wall time.
         samples: chips trained on.
         waited: seconds of it spent waiting for batches.
     """
 
-    loss: float
-    coarse: float
-    point: float
-    auxiliary: float
+    parts: dict[str, float]
     learning_rate: float
     seconds: float
     samples: int
     waited: float
 
+    @property
+    def loss(self) -> float:
+        """What was minimised."""
+        return self.parts["loss"]
+
     def to_json(self) -> dict[str, float]:
         """Keys of a line of the log."""
         return {
-            "loss": self.loss,
-            "coarse": self.coarse,
-            "point": self.point,
-            "auxiliary": self.auxiliary,
+            **self.parts,
             "lr": self.learning_rate,
             "seconds": round(self.seconds, 3),
             "samples_per_s": round(self.samples / self.seconds, 3),
@@ -69,117 +104,156 @@ class EpochFigures:
         }
 
 
+@dataclass
+class _Tally:
+    """Sums of an epoch so far."""
+
+    epoch: int = 0
+    sums: tuple[float, ...] = (0.0,) * len(_PARTS)
+    samples: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+
+
 class Trainer:
     """Trains a :class:`PointRendDeepLab` and keeps the average of its weights.
 
-    All randomness of an epoch (points, dropout) follows from (seed, epoch): a run that goes on from
-    :meth:`state` ends with the same weights as one that never stopped.
+    All randomness follows from the seed of the run and the seeds of the chips: a run that goes on from
+    :meth:`state`, after any step, ends with the same weights as one that never stopped.
 
     Attributes:
         network: the network in training.
         average: the averaged network, in eval mode.
         steps_done: optimiser steps so far.
+        seen: chips of the epoch in progress that were trained on, by all processes together.
     """
 
     def __init__(
         self,
         config: Config,
         *,
-        bands: int,
+        stats: BandStats,
         classes: int,
-        steps: int,
         device: torch.device,
         autocast: torch.dtype | None,
         class_weights: Sequence[float] | None = None,
+        world: World | None = None,
     ) -> None:
         """Build the network with random weights that follow from the seed.
 
         Args:
             config: the run.
-            bands: B.
+            stats: how bands are normalised.
             classes: K.
-            steps: optimiser steps of the whole run.
             device: where to train.
             autocast: lower precision to compute in, or ``None`` for float32.
             class_weights: one a class; equal ones when not given.
+            world: the processes that train together; this one alone when not given.
         """
         self._config = config
-        self._steps = steps
         self._device = device
         self._autocast = autocast
+        self._world = world or World()
         self._class_weights = None if class_weights is None else torch.tensor(class_weights, device=device)
-        self._seed(epoch=0)
-        network = build_model(config.model, bands=bands, classes=classes).to(device)
+        self._normaliser = Normaliser(stats, device)
+        torch.manual_seed(config.train.seed)
+        network = build_model(config.model, bands=len(stats.mean), classes=classes).to(device)
         self.network: PointRendDeepLab = network.to(memory_format=torch.channels_last)
         self.average = average_of(self.network)
+        loss = _Loss(self.network, self._loss_of)
+        if config.loss.point_weight == 0.0:
+            self.network.point_head.requires_grad_(False)
+        if config.train.compile:
+            self.network.backbone.compile()
+        self._loss: nn.Module = loss
+        if self._world.size > 1:
+            batch_norms_over_processes(loss, device)
+            ids = [device] if device.type == "cuda" else None
+            # Every process does the same to its buffers, so none needs to be sent.
+            self._loss = DistributedDataParallel(loss, device_ids=ids, broadcast_buffers=False)
         self._optimizer = build_optimizer(self.network, config.train)
         self._scaler = torch.amp.GradScaler(device.type, enabled=autocast == torch.float16)
         self.steps_done = 0
+        self.seen = 0
+        self._tally = _Tally()
+        self._running: tuple[Tensor, int] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in progress, or the last one; 0 before the first."""
+        return self._tally.epoch
 
     def train_epoch(
-        self, epoch: int, batches: Iterable[Batch], stepped: Callable[[], None] = lambda: None
+        self,
+        epoch: int,
+        batches: Iterable[Batch],
+        *,
+        chips: int,
+        stepped: Callable[[], None] = lambda: None,
     ) -> EpochFigures:
-        """Train on ``batches``, one optimiser step each.
+        """Train on ``batches``, one optimiser step each, and so end the epoch.
 
         Args:
             epoch: number of the epoch, from 1.
-            batches: the epoch's batches, on any device.
-            stepped: called after every step.
+            batches: what is left of the epoch, this process's part of each batch, on any device.
+            chips: chips of the whole epoch, of all processes.
+            stepped: called after every step; :meth:`state` may be asked for then.
 
         Raises:
             TrainingError: the loss or the gradients are not finite.
         """
-        self._seed(epoch)
+        if self._tally.epoch != epoch:
+            self._tally, self.seen = _Tally(epoch=epoch), 0
         self.network.train()
-        started = time.perf_counter()
-        waited, samples, rate = 0.0, 0, math.nan
-        sums = np.zeros(4)
-        running: tuple[Tensor, int] | None = None
-        source = iter(batches)
+        tally, rate = self._tally, math.nan
+        source, began = iter(batches), time.perf_counter()
         while True:
             asked = time.perf_counter()
             batch = next(source, None)
-            waited += time.perf_counter() - asked
+            tally.waited += time.perf_counter() - asked
             if batch is None:
                 break
-            rate = self._next_rate()
-            figures = self._step(*batch, rate)
+            rate = self._rate(epoch, chips)
+            figures = self._step(batch, rate)
             # Looking at the step before, not at this one, leaves a GPU something to do meanwhile.
-            if running is not None:
-                sums += self._checked(*running, epoch)
-            running = figures, len(batch[0])
-            samples += len(batch[0])
+            self._settle()
+            seen = min(self.seen + self._chips_a_step, chips)
+            self._running, self.seen = (figures, seen - self.seen), seen
+            tally.samples = seen
+            now = time.perf_counter()
+            tally.seconds, began = tally.seconds + now - began, now
             stepped()
-        if running is not None:
-            sums += self._checked(*running, epoch)
-        loss, coarse, point, auxiliary = (sums / max(samples, 1)).tolist()
+        self._settle()
+        tally.seconds += time.perf_counter() - began
+        means = (np.array(tally.sums) / max(tally.samples, 1)).tolist()
         return EpochFigures(
-            loss=loss,
-            coarse=coarse,
-            point=point,
-            auxiliary=auxiliary,
+            parts=dict(zip(_PARTS, means, strict=True)),
             learning_rate=rate,
-            seconds=time.perf_counter() - started,
-            samples=samples,
-            waited=waited,
+            seconds=tally.seconds,
+            samples=tally.samples,
+            waited=tally.waited,
         )
 
-    def predict(self, images: Tensor) -> NDArray[np.uint8]:
-        """Refined class ids (N, H, W) of ``images`` (N, B, H, W) by the averaged network."""
-        images = self._on_device(images)
+    def predict(self, batch: Batch) -> NDArray[np.uint8]:
+        """Refined class ids (N, H, W) of a batch by the averaged network."""
+        images = self._normaliser(self._moved(batch.bands), self._moved(batch.valid))
+        refine = self._config.loss.point_weight > 0.0
         with self._precision():
-            logits = predict_logits(self.average, images)
+            logits = predict_logits(self.average, images, refine=refine)
         ids: NDArray[np.uint8] = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
         return ids
 
     def state(self) -> dict[str, Any]:
         """All that :meth:`load_state` needs to go on: tensors and plain values."""
+        self._settle()
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "steps_done": self.steps_done,
+            "seen": self.seen,
+            "tally": dict(vars(self._tally)),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -194,65 +268,121 @@ class Trainer:
             self._optimizer.load_state_dict(state["optimizer"])
             if state["scaler"] and self._scaler.is_enabled():
                 self._scaler.load_state_dict(state["scaler"])
-            self.steps_done = int(state["steps_done"])
+            self.steps_done, self.seen = int(state["steps_done"]), int(state["seen"])
+            self._tally = _Tally(**state["tally"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise ModelError("the saved training state does not fit; train without --resume") from error
 
-    def _step(self, images: Tensor, labels: Tensor, rate: float) -> Tensor:
-        """One optimiser step: (5,) float32 of the loss, its three parts and the norm of the gradients."""
+    @property
+    def _chips_a_step(self) -> int:
+        """Chips of a step, of all processes."""
+        return self._world.size * self._config.train.batch_size
+
+    def _step(self, batch: Batch, rate: float) -> Tensor:
+        """One optimiser step: (6,) float32 of the loss, its parts and the norm of the gradients."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        with self._precision():
-            parts = training_loss(
-                self.network,
-                self._on_device(images),
-                labels.to(self._device, non_blocking=True),
-                points=self._config.points,
-                loss=self._config.loss,
-                class_weights=self._class_weights,
-            )
         self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self._scaler.scale(parts.total))
+        count = len(batch.labels)
+        starts = _part_starts(count, self._config.train.accumulate)
+        sums = torch.zeros(len(_PARTS), device=self._device)
+        for start, stop in pairwise(starts):
+            with self._alone(stop < count), self._precision():
+                figures = self._loss(*self._inputs(batch, start, stop)) * ((stop - start) / count)
+            with self._alone(stop < count):
+                torch.autograd.backward(self._scaler.scale(figures[0]))
+            sums += figures.detach()
         self._scaler.unscale_(self._optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._config.train.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._config.train.clip_norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         decay = average_decay(self._config.train.ema_decay, self.steps_done)
         update_average(self.average, self.network, decay)
         self.steps_done += 1
-        return torch.stack([parts.total.detach(), parts.coarse, parts.point, parts.auxiliary, norm])
+        return torch.cat([self._world.mean(sums), norm.unsqueeze(0)])
 
-    def _checked(self, figures: Tensor, count: int, epoch: int) -> NDArray[np.float64]:
-        """The loss and its parts, times ``count``."""
-        loss, coarse, point, auxiliary, norm = figures.tolist()
+    def _inputs(self, batch: Batch, start: int, stop: int) -> tuple[Tensor, Tensor, list[torch.Generator]]:
+        """What the network sees of a part of the batch, its labels, and the chips' generators."""
+        part = slice(start, stop)
+        generators = chip_generators(batch.seeds[part], self._device)
+        images = self._normaliser.jittered(
+            self._moved(batch.bands[part]),
+            self._moved(batch.valid[part]),
+            gain=self._moved(batch.gain[part]),
+            offset=self._moved(batch.offset[part]),
+            noise=self._moved(batch.noise[part]),
+            generators=generators,
+        )
+        return images, self._moved(batch.labels[part]).long(), generators
+
+    def _loss_of(self, images: Tensor, labels: Tensor, generators: list[torch.Generator]) -> Tensor:
+        parts = training_loss(
+            self.network,
+            images,
+            labels,
+            points=self._config.points,
+            loss=self._config.loss,
+            generators=generators,
+            class_weights=self._class_weights,
+            process_mean=self._world.mean,
+        )
+        return torch.stack([parts.total, parts.coarse, parts.point, parts.auxiliary, parts.dice])
+
+    def _alone(self, alone: bool) -> AbstractContextManager[None]:
+        """Whether gradients stay in this process for now, because more of the step's are to come."""
+        if alone and isinstance(self._loss, DistributedDataParallel):
+            return self._loss.no_sync()
+        return nullcontext()
+
+    def _settle(self) -> None:
+        """Take the last step's figures into the epoch's sums."""
+        if self._running is None:
+            return
+        (figures, count), self._running = self._running, None
+        *parts, norm = figures.tolist()
         # With a scaler, infinite gradients are its way to find the scale; it skips such steps.
-        if not math.isfinite(loss) or not (math.isfinite(norm) or self._scaler.is_enabled()):
-            what = "loss" if not math.isfinite(loss) else "gradient"
+        if not math.isfinite(parts[0]) or not (math.isfinite(norm) or self._scaler.is_enabled()):
+            what = "gradient" if math.isfinite(parts[0]) else "loss"
             raise TrainingError(
-                f"{what} is not finite in epoch {epoch}; lower train.learning_rate "
+                f"{what} is not finite in epoch {self._tally.epoch}; lower train.learning_rate "
                 f"(now {self._config.train.learning_rate:g}), or set train.precision to fp32"
             )
-        return np.array([loss, coarse, point, auxiliary]) * count
+        sums = zip(self._tally.sums, parts, strict=True)
+        self._tally.sums = tuple(total + count * part for total, part in sums)
 
-    def _next_rate(self) -> float:
+    def _rate(self, epoch: int, chips: int) -> float:
         settings = self._config.train
-        return learning_rate(settings.schedule, self.steps_done, self._steps, peak=settings.learning_rate)
+        steps = -(-chips // self._chips_a_step)
+        # By the chips seen: another number of processes goes on where the one before stopped.
+        step = (epoch - 1) * steps + self.seen / self._chips_a_step
+        return learning_rate(settings.schedule, step, steps * settings.epochs, peak=settings.learning_rate)
 
-    def _on_device(self, images: Tensor) -> Tensor:
-        return images.to(self._device, non_blocking=True, memory_format=torch.channels_last)
+    def _moved(self, values: Tensor) -> Tensor:
+        return values.to(self._device, non_blocking=True)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(
             self._device.type, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None
         )
 
-    def _seed(self, epoch: int) -> None:
-        torch.manual_seed(epoch_seed(self._config.train.seed, epoch))
+
+class _Loss(nn.Module):
+    """The network and its loss as one module, as torch wants it to see the gradients of all processes."""
+
+    def __init__(self, network: nn.Module, loss: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        self._loss = loss
+
+    def forward(self, images: Tensor, labels: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """(5,) float32: the loss, with gradient, and its parts."""
+        return self._loss(images, labels, generators)
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """A 64-bit seed that follows from both and looks like neither."""
-    return int(np.random.SeedSequence([seed % 2**64, epoch]).generate_state(1, np.uint64)[0])
+def _part_starts(count: int, parts: int) -> list[int]:
+    """Where each of at most ``parts`` even parts of ``count`` begins, and ``count``."""
+    parts = min(parts, count)
+    return [count * part // parts for part in range(parts)] + [count]
 
 
 def build_optimizer(network: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -269,12 +399,25 @@ def build_optimizer(network: torch.nn.Module, config: TrainConfig) -> torch.opti
 
 
 @contextmanager
-def borrowed_torch(device: torch.device, threads: int | None = None) -> Iterator[None]:
-    """Leave torch's random state and number of CPU threads as they were; ``threads`` to use meanwhile."""
-    before = torch.get_num_threads()
+def borrowed_torch(
+    device: torch.device, threads: int | None = None, *, deterministic: bool = False
+) -> Iterator[None]:
+    """Leave torch's random state and settings as they were; ``threads`` to use meanwhile.
+
+    Args:
+        device: where is computed.
+        threads: CPU threads; torch's own choice when not given.
+        deterministic: use algorithms only that give the same bits each time.
+    """
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    if deterministic:
+        # cuBLAS reads this when it starts (https://docs.nvidia.com/cuda/cublas/#results-reproducibility).
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.set_num_threads(threads or before)
+            torch.set_num_threads(threads or before[0])
+            torch.use_deterministic_algorithms(before[1] or deterministic)
             yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])

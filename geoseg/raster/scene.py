@@ -166,11 +166,12 @@ class Scene:
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window, which may reach beyond the scene.
 
-        A pixel is valid when any chosen band has a finite value other than nodata there, and neither the
+        A pixel is valid when any chosen band has a finite value other than its nodata there, and neither the
         file's mask nor its alpha band hides it.
 
         Returns:
-            ``bands`` (B, h, w) in the scene's dtype, 0 beyond the scene, and ``valid`` (h, w).
+            ``bands`` (B, h, w) in the scene's dtype, 0 beyond the scene, and ``valid`` (h, w). Of valid
+            pixels, floating-point bands are not a number where they alone are nodata.
 
         Raises:
             ReadError: the file is damaged there, or the server no longer gives it.
@@ -186,8 +187,25 @@ class Scene:
             values, alpha = self._read_values(inside)
             bands[:, rows, cols] = values
             valid[rows, cols] = self._shown_pixels(inside, alpha)
-        valid[rows, cols] &= self._has_value(bands[:, rows, cols])
+        valid[rows, cols] &= self._any_value(bands[:, rows, cols])
+        if np.issubdtype(bands.dtype, np.floating) and len(bands) > 1:
+            for band, nodata in zip(bands, self._nodatas, strict=True):
+                value = _as_dtype(nodata, band.dtype)
+                if value is not None:
+                    band[valid & (band == value)] = np.nan
         return bands, valid
+
+    def has_value(self, bands: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Where what :meth:`read` returned has a value in each band, (B, h, w), or (h, w) for all alike.
+
+        Where one band alone is nodata, its pixel has no value, but for bands of 8 bits: there 0 and 255 are
+        everyday values of dark and of bright land, and mean nodata only where all bands have them.
+        """
+        told = [_as_dtype(nodata, bands.dtype) for nodata in self._nodatas]
+        if len(bands) == 1 or bands.dtype.itemsize == 1 or all(value is None for value in told):
+            return valid
+        pairs = zip(bands, told, strict=True)
+        return np.stack([valid if value is None else valid & (band != value) for band, value in pairs])
 
     def invalid_is(self, value: int) -> bool:
         """Whether pixels are invalid only where all bands have this value; they are whole numbers then."""
@@ -204,7 +222,7 @@ class Scene:
         with reading(f"reading {windows.show(window)} of {self._what}", self.remote or self.path):
             return self._read_values(window)[0]
 
-    def _has_value(self, bands: NDArray[Any]) -> NDArray[np.bool_]:
+    def _any_value(self, bands: NDArray[Any]) -> NDArray[np.bool_]:
         any_valid = np.zeros(bands.shape[1:], np.bool_)
         for band, nodata in zip(bands, self._nodatas, strict=True):
             valid = np.isfinite(band) if np.issubdtype(band.dtype, np.floating) else np.True_

@@ -6,25 +6,34 @@ import threading
 import time
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from geoseg.chips.batches import batches_of, epoch_order
-from geoseg.chips.dataset import ChipDataset
+from geoseg.chips.dataset import ChipDataset, ChipItem
 
 
 class Numbered:
-    """Chips that hold their index; the first ones take longest."""
+    """Chips that hold their index, and the epoch as valid; the first ones take longest."""
 
     def __init__(self, fail_at: int | None = None) -> None:
         self.fail_at = fail_at
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def item(self, index: int, *, epoch: int = 0) -> ChipItem:
         if index == self.fail_at:
             raise OSError("chip is gone")
         time.sleep(0.003 * (index < 3))
-        return torch.full((3, 4, 4), float(index)), torch.full((4, 4), index)
+        band = np.full(3, index, np.float32)
+        return ChipItem(
+            bands=np.full((3, 4, 4), 1000 + index, np.uint16),
+            valid=np.full((4, 4), epoch == 7),
+            labels=np.full((4, 4), index, np.uint8),
+            gain=band,
+            offset=band + 1,
+            noise=band + 2,
+            seed=2**62 + index,
+        )
 
 
 def numbered(fail_at: int | None = None) -> ChipDataset:
@@ -33,26 +42,34 @@ def numbered(fail_at: int | None = None) -> ChipDataset:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_batches_come_in_order(threads: int) -> None:
-    order = [4, 0, 3, 1, 2, 6, 5]
-    batches = list(batches_of(numbered(), order, 3, threads=threads))
-    assert [len(images) for images, _ in batches] == [3, 3, 1]
-    assert [int(label[0, 0]) for _, labels in batches for label in labels] == order
-    assert [int(image[0, 0, 0]) for images, _ in batches for image in images] == order
+    order = [[4, 0, 3], [1, 2, 6], [5]]
+    batches = list(batches_of(numbered(), order, epoch=7, threads=threads))
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    for batch, indices in zip(batches, order, strict=True):
+        assert batch.bands.dtype == torch.uint16
+        assert batch.bands.shape == (len(indices), 3, 4, 4)
+        assert batch.bands.long()[:, 0, 0, 0].tolist() == [1000 + index for index in indices]
+        assert batch.labels[:, 0, 0].tolist() == indices
+        assert batch.valid.all()
+        assert batch.gain[:, 0].tolist() == indices
+        assert batch.offset[:, 2].tolist() == [index + 1 for index in indices]
+        assert batch.noise[:, 1].tolist() == [index + 2 for index in indices]
+        assert batch.seeds.tolist() == [2**62 + index for index in indices]
 
 
 def test_no_chips_no_batches() -> None:
-    assert list(batches_of(numbered(), [], 3)) == []
+    assert list(batches_of(numbered(), [])) == []
 
 
 def test_an_error_of_a_chip_arrives_at_its_batch() -> None:
-    batches = batches_of(numbered(fail_at=3), range(6), 2)
+    batches = batches_of(numbered(fail_at=3), [[0, 1], [2, 3]])
     next(batches)
     with pytest.raises(OSError, match="gone"):
         next(batches)
 
 
 def test_leaving_early_leaves_no_thread() -> None:
-    batches = batches_of(numbered(), range(100), 1, threads=2)
+    batches = batches_of(numbered(), [[index] for index in range(100)], threads=2)
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("chips")]

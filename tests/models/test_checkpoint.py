@@ -217,14 +217,6 @@ def test_weights_that_do_not_fit_the_card(
         load_model(Path("odd.safetensors"))
 
 
-def test_a_card_with_an_impossible_stride(model_file: Path) -> None:
-    path = Path("odd.safetensors")
-    data = with_card(model_file.read_bytes(), lambda card: card["architecture"].update(output_stride=8))
-    path.write_bytes(data)
-    with pytest.raises(ModelError, match=r"^odd\.safetensors: model\.output_stride[^\n]*; "):
-        load_model(path)
-
-
 def test_overlapping_tensors_are_refused(model_file: Path) -> None:
     def overlap(header: dict[str, Any]) -> None:
         names = [name for name in header if name.endswith("running_mean")]

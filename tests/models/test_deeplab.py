@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import mobilenet_v3_large, resnet50
+from torchvision.ops import SqueezeExcitation
 
 from geoseg.config import Architecture, ModelConfig
-from geoseg.errors import ConfigError, ModelError
+from geoseg.errors import ModelError
 from geoseg.models.backbone import adapt_first_weights
 from geoseg.models.deeplab import build_model
+from geoseg.models.randomness import ChipDropout
 
 MOBILENET: Architecture = "deeplabv3_mobilenet_v3_large"
 RESNET: Architecture = "deeplabv3_resnet50"
@@ -76,9 +78,46 @@ def test_any_size_is_padded(size: tuple[int, int]) -> None:
     assert output.logits.shape[2:] == (-(-size[0] // 16), -(-size[1] // 16))
 
 
-def test_mobilenet_has_no_stride_8() -> None:
-    with pytest.raises(ConfigError, match=r"output_stride: 8 is not possible .*; use 16 or a ResNet"):
-        build_model(ModelConfig(output_stride=8), bands=3, classes=2)
+def test_stride_8_sees_what_stride_16_sees_and_the_cells_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trous of "algorithme a trous": with the same weights, every other cell is the coarser network's."""
+    # Squeezing looks at the whole map, whose mean has other cells.
+    monkeypatch.setattr(SqueezeExcitation, "forward", lambda _, values: values)
+    coarse, fine = (
+        build_model(ModelConfig(output_stride=stride, head_width=8), bands=3, classes=2)
+        .double()
+        .eval()
+        .backbone
+        for stride in (16, 8)
+    )
+    fine.load_state_dict(coarse.state_dict())
+    images = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        deep, deeper = coarse(images)["deep"], fine(images)["deep"]
+    assert (deep.shape[2:], deeper.shape[2:]) == ((32, 32), (64, 64))
+    # Borders see padding of other widths.
+    inside = slice(14, 18)
+    expected = deep[:, :, inside, inside]
+    found = deeper[:, :, ::2, ::2][:, :, inside, inside]
+    size = float(expected.abs().max())
+    assert size > 0.0
+    assert torch.allclose(found / size, expected / size, atol=1e-9)
+
+
+def test_group_norm_norms_every_chip_by_itself() -> None:
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(norm="group", head_width=8, dropout=0.0), bands=3, classes=2).train()
+    assert not [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        both, alone = model(images).logits, model(images[1:]).logits
+    assert torch.allclose(both[1:], alone, atol=1e-5)
+
+
+def test_dropout_has_the_share_asked_for() -> None:
+    model = build_model(ModelConfig(dropout=0.25, auxiliary=True, head_width=8), bands=3, classes=2)
+    assert not [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    shares = [module.share for module in model.modules() if isinstance(module, ChipDropout)]
+    assert shares == [0.25, 0.1]
 
 
 def test_atrous_rates_follow_the_stride() -> None:
@@ -104,7 +143,7 @@ def test_batch_of_one_works_in_train_mode() -> None:
     assert bool(model(torch.randn(1, 3, 64, 64)).logits.isfinite().all())
 
 
-@pytest.mark.parametrize("bands", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 7, 8])
 def test_adapted_weights_answer_grey_alike(bands: int) -> None:
     """An image that is the same in all bands gives what it gave in RGB."""
     weights = torch.randn(8, 3, 3, 3)
@@ -114,8 +153,7 @@ def test_adapted_weights_answer_grey_alike(bands: int) -> None:
         assert torch.equal(adapted, weights)
     if bands >= 3:
         assert torch.allclose(adapted[:, :3] * bands / 3, weights)
-    if bands in (1, 2, 3):
-        assert torch.allclose(adapted.sum(1), weights.sum(1), atol=1e-5)
+    assert torch.allclose(adapted.sum(1), weights.sum(1), atol=1e-5)
 
 
 def torch_file(path: Path, state: dict[str, torch.Tensor]) -> Path:
@@ -140,7 +178,28 @@ def test_backbone_weights_from_a_file(
     own = model.backbone.state_dict()
     assert torch.equal(own["16.0.weight"], state["features.16.0.weight"])
     assert torch.equal(own["3.block.0.0.weight"], state["features.3.block.0.0.weight"])
-    assert torch.allclose(own["0.0.weight"][:, 3] * 5 / 3, state["features.0.0.weight"][:, 0])
+    assert torch.allclose(own["0.0.weight"][:, 1] * 5 / 3, state["features.0.0.weight"][:, 1])
+
+
+@pytest.mark.parametrize("architecture", [MOBILENET, RESNET])
+@pytest.mark.parametrize("bands", [1, 2, 4, 8])
+def test_weights_of_rgb_serve_any_number_of_bands(
+    tmp_path: Path, architecture: Architecture, bands: int
+) -> None:
+    """A grey image gives in many bands what it gave in three, all the way through the backbone."""
+    torch.manual_seed(bands)
+    whole = resnet50 if architecture == RESNET else mobilenet_v3_large
+    path = torch_file(tmp_path / "weights.pth", whole(weights=None).state_dict())
+    config = ModelConfig(architecture=architecture, backbone_weights=str(path), head_width=8)
+    wide, rgb = (build_model(config, bands=count, classes=2).backbone.eval() for count in (bands, 3))
+    grey = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        ours, trained = (model(grey.expand(-1, count, -1, -1)) for model, count in ((wide, bands), (rgb, 3)))
+    assert ours.keys() == trained.keys()
+    for stage, values in ours.items():
+        assert torch.allclose(values, trained[stage], rtol=1e-3, atol=1e-4 * float(trained[stage].std())), (
+            stage
+        )
 
 
 def test_weights_of_a_whole_deeplab_are_taken_too(tmp_path: Path) -> None:

@@ -8,13 +8,18 @@ from torch.nn import functional as F
 
 from geoseg.config import LossConfig, ModelConfig, PointConfig
 from geoseg.models.deeplab import PointRendDeepLab, build_model
-from geoseg.models.losses import mean_cross_entropy, training_loss
+from geoseg.models.losses import dice_loss, mean_cross_entropy, near_borders, training_loss
+from geoseg.models.randomness import chip_generators
 
 
 @pytest.fixture(scope="module")
 def network() -> PointRendDeepLab:
     torch.manual_seed(0)
     return build_model(ModelConfig(head_width=16, auxiliary=True), bands=3, classes=4)
+
+
+def chance(chips: int, seed: int = 0) -> list[torch.Generator]:
+    return chip_generators(torch.arange(chips) + 100 * seed, torch.device("cpu"))
 
 
 def batch(size: tuple[int, int], chips: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,7 +48,8 @@ def test_without_labels_loss_and_gradients_are_zero(
         images,
         torch.full_like(labels, 255),
         points=PointConfig(),
-        loss=LossConfig(),
+        loss=LossConfig(dice_weight=1.0),
+        generators=chance(len(images)),
         class_weights=weights,
     )
     parts.total.backward()
@@ -58,7 +64,8 @@ def test_one_chip_of_any_size_trains(network: PointRendDeepLab, size: tuple[int,
     network.train().zero_grad()
     images, labels = batch(size)
     labels[:, :10] = 255
-    parts = training_loss(network, images, labels, points=PointConfig(), loss=LossConfig())
+    loss = LossConfig()
+    parts = training_loss(network, images, labels, points=PointConfig(), loss=loss, generators=chance(1))
     parts.total.backward()
     total = parts.coarse + parts.point + 0.4 * parts.auxiliary
     assert parts.total.item() == pytest.approx(float(total), rel=1e-5)
@@ -74,7 +81,8 @@ def test_padding_has_no_labels(network: PointRendDeepLab) -> None:
     network.eval()
     images, labels = batch((40, 40))
     with torch.no_grad():
-        parts = training_loss(network, images, labels, points=PointConfig(), loss=LossConfig())
+        loss = LossConfig()
+        parts = training_loss(network, images, labels, points=PointConfig(), loss=loss, generators=chance(1))
         full = F.interpolate(network(images).logits, size=(48, 48), mode="bilinear", align_corners=False)
         expected = F.cross_entropy(full[:, :, :40, :40], labels)
     assert float(parts.coarse) == pytest.approx(float(expected), rel=1e-5)
@@ -94,7 +102,7 @@ def test_points_follow_the_generator(network: PointRendDeepLab) -> None:
                 labels,
                 points=PointConfig(),
                 loss=LossConfig(),
-                generator=torch.Generator().manual_seed(seed),
+                generators=chance(2, seed),
             )
         return float(parts.point)
 
@@ -108,7 +116,8 @@ def test_bf16_autocast_trains() -> None:
     images = images.contiguous(memory_format=torch.channels_last)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        parts = training_loss(network, images, labels, points=PointConfig(), loss=LossConfig())
+        loss = LossConfig()
+        parts = training_loss(network, images, labels, points=PointConfig(), loss=loss, generators=chance(2))
     parts.total.backward()
     assert parts.total.dtype == torch.float32
     assert float(parts.auxiliary) == 0.0
@@ -118,7 +127,8 @@ def test_bf16_autocast_trains() -> None:
 def test_one_class_trains() -> None:
     network = build_model(ModelConfig(head_width=16), bands=1, classes=1).train()
     labels = torch.zeros(1, 64, 64, dtype=torch.long)
-    parts = training_loss(network, torch.randn(1, 1, 64, 64), labels, points=PointConfig(), loss=LossConfig())
+    images, loss = torch.randn(1, 1, 64, 64), LossConfig()
+    parts = training_loss(network, images, labels, points=PointConfig(), loss=loss, generators=chance(1))
     parts.total.backward()
     assert parts.total.item() == 0.0
 
@@ -130,11 +140,93 @@ def test_a_small_network_learns_to_draw_what_the_coarse_map_cannot() -> None:
     labels = (torch.arange(64) // 8 % 2).expand(2, 64, 64).contiguous()
     images = labels[:, None].float() * 2 - 1
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    generator = torch.Generator().manual_seed(0)
-    points = PointConfig(per_pixel=1 / 16)
-    for _ in range(15):
+    points, loss = PointConfig(per_pixel=1 / 16), LossConfig()
+    for step in range(15):
         optimizer.zero_grad()
-        parts = training_loss(network, images, labels, points=points, loss=LossConfig(), generator=generator)
+        generators = chance(2, step)
+        parts = training_loss(network, images, labels, points=points, loss=loss, generators=generators)
         parts.total.backward()
         optimizer.step()
     assert float(parts.point) < 0.5 * float(parts.coarse)
+
+
+def test_a_batch_is_the_sum_of_its_chips_whatever_is_random() -> None:
+    """Dropout and points follow the chip: two chips at once are each what they are alone."""
+    torch.manual_seed(0)
+    network = build_model(ModelConfig(head_width=16, norm="group"), bands=3, classes=4).train()
+    torch.nn.init.normal_(network.point_head.predictor.weight)
+    images, labels = batch((64, 64), chips=2)
+    seeds = torch.tensor([7, 8])
+
+    def loss_of(part: slice) -> tuple[float, float]:
+        generators = chip_generators(seeds[part], torch.device("cpu"))
+        parts = training_loss(
+            network,
+            images[part],
+            labels[part],
+            points=PointConfig(),
+            loss=LossConfig(),
+            generators=generators,
+        )
+        return float(parts.coarse), float(parts.point)
+
+    both, first, second = loss_of(slice(0, 2)), loss_of(slice(0, 1)), loss_of(slice(1, 2))
+    assert both == pytest.approx([(a + b) / 2 for a, b in zip(first, second, strict=True)], rel=1e-5)
+
+
+def test_without_points_the_head_is_not_asked(network: PointRendDeepLab) -> None:
+    network.train().zero_grad()
+    images, labels = batch((64, 64))
+    loss = LossConfig(point_weight=0.0)
+    parts = training_loss(network, images, labels, points=PointConfig(), loss=loss, generators=chance(1))
+    parts.total.backward()
+    assert float(parts.point) == 0.0
+    assert all(parameter.grad is None for parameter in network.point_head.parameters())
+
+
+@pytest.mark.parametrize("within_px", [1, 2, 5])
+def test_pixels_near_borders_are_those_with_another_class_within_reach(within_px: int) -> None:
+    labels = torch.randint(0, 3, (2, 7, 6), generator=torch.Generator().manual_seed(1)).repeat_interleave(
+        4, 2
+    )
+    labels = labels.repeat_interleave(4, 1)
+    labels[:, 5:9, 3:6] = 255
+    found = near_borders(labels, within_px)
+    for chip in range(2):
+        for row in range(labels.shape[1]):
+            for col in range(labels.shape[2]):
+                around = labels[
+                    chip,
+                    max(0, row - within_px) : row + within_px + 1,
+                    max(0, col - within_px) : col + within_px + 1,
+                ]
+                own = labels[chip, row, col]
+                expected = own != 255 and bool(((around != own) & (around != 255)).any())
+                assert bool(found[chip, row, col]) == expected
+
+
+def test_border_weights_weigh_the_mean() -> None:
+    logits = torch.randn(1, 3, 8, 8)
+    labels = torch.randint(0, 3, (1, 8, 8))
+    labels[0, 0] = 255
+    weights = 1.0 + 4.0 * near_borders(labels, 1)
+    by_class = torch.tensor([1.0, 2.0, 0.5])
+    each = F.cross_entropy(logits, labels, weight=by_class, ignore_index=255, reduction="none")
+    known = labels != 255
+    expected = (each * weights)[known].sum() / (weights * by_class[labels.where(known, 0)])[known].sum()
+    assert float(mean_cross_entropy(logits, labels, by_class, weights)) == pytest.approx(
+        float(expected), 1e-5
+    )
+
+
+def test_dice_is_zero_for_the_truth_and_near_one_for_its_opposite() -> None:
+    labels = torch.zeros(2, 16, 16, dtype=torch.long)
+    labels[:, :, 8:] = 1
+    labels[:, 3] = 255
+    right = F.one_hot(labels.where(labels != 255, 0), 2).movedim(-1, 1).float() * 50 - 25
+    assert float(dice_loss(right, labels)) == pytest.approx(0.0, abs=1e-4)
+    assert float(dice_loss(-right, labels)) > 0.98
+    even = float(dice_loss(torch.zeros_like(right), labels))
+    # Half a class everywhere: 2 * 0.5 n / (0.25 * 2 n + n) of each class's n pixels, plus one each.
+    pixels = 15 * 8
+    assert even == pytest.approx(1 - (pixels + 1) / (0.25 * 2 * pixels + pixels + 1), rel=1e-5)

@@ -35,6 +35,10 @@ seeds = st.integers(0, 2**31)
 FLAT = FineRows.of(torch.zeros(1, 16, 16))
 
 
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
 def random(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
@@ -69,6 +73,34 @@ def test_a_constant_map_is_constant_up_to_its_edges() -> None:
     # Zero padding reads .25 in the corner and .56 half a pixel inside.
     where = torch.tensor([[[0.0, 0.0], [1.0, 1.0], [0.5 / 128, 0.5], [1.0, 0.0]]])
     assert torch.equal(point_sample(torch.ones(1, 1, 16, 16), where), torch.ones(1, 1, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sampling_deterministically_is_the_same(dtype: torch.dtype) -> None:
+    where = torch.cat([random(1, 2, 50, 2).clamp(0, 1), torch.tensor([[[0.0, 0.0], [1.0, 1.0]]] * 2)], dim=1)
+    results = []
+    for deterministic in (False, True):
+        maps = random(0, 2, 3, 6, 9).to(dtype).requires_grad_()
+        torch.use_deterministic_algorithms(deterministic)
+        try:
+            sampled = point_sample(maps, where)
+            (sampled * torch.arange(52)).sum().backward()
+        finally:
+            torch.use_deterministic_algorithms(False)
+        results.append((sampled.detach(), maps.grad))
+    for plain, exact in zip(*results, strict=True):
+        assert plain is not None
+        assert exact is not None
+        assert plain.dtype == exact.dtype == dtype
+        assert torch.allclose(plain, exact, atol=1e-4)
+
+
+def test_a_head_without_hidden_layers_is_linear() -> None:
+    head = PointHead(fine_channels=5, classes=3, depth=0)
+    fine, coarse = random(1, 4, 5), random(2, 4, 3)
+    assert len(head.layers) == 0
+    expected = torch.cat([fine, coarse], dim=1) @ head.predictor.weight.T + head.predictor.bias
+    assert torch.allclose(head(fine, coarse), expected, atol=1e-6)
 
 
 def test_sampling_is_differentiable() -> None:
@@ -121,18 +153,19 @@ def test_training_points_grow_with_the_area(shape: tuple[int, int], count: int) 
 
 def test_draws_are_repeatable_and_inside() -> None:
     first, second = (
-        draw_points(3, 16, over_generation=3, importance=0.75, generator=torch.Generator().manual_seed(5))
-        for _ in range(2)
+        draw_points(16, generators(5, 6, 7), over_generation=3, importance=0.75) for _ in range(2)
     )
     assert [draw.shape for draw in first] == [(3, 48, 2), (3, 4, 2)]
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one, other)
         assert 0 <= float(one.min()) <= float(one.max()) < 1
+    alone, _ = draw_points(16, generators(6), over_generation=3, importance=0.75)
+    assert torch.equal(alone[0], first[0][1])
 
 
 @pytest.mark.parametrize("importance", [0.0, 0.5, 1.0])
 def test_any_share_of_importance_points(importance: float) -> None:
-    draws = draw_points(2, 7, over_generation=1, importance=importance)
+    draws = draw_points(7, generators(1, 2), over_generation=1, importance=importance)
     assert training_points(random(0, 2, 3, 4, 4), *draws, 7).shape == (2, 7, 2)
 
 
@@ -151,9 +184,7 @@ def near_boundary(points: Tensor) -> float:
 
 def test_importance_points_lie_at_boundaries() -> None:
     logits = sharp_map()
-    candidates, coverage = draw_points(
-        1, 400, over_generation=3, importance=1.0, generator=torch.Generator().manual_seed(0)
-    )
+    candidates, coverage = draw_points(400, generators(0), over_generation=3, importance=1.0)
     found = near_boundary(training_points(logits, candidates, coverage, 400))
     by_chance = near_boundary(candidates)
     # The seed's order: sort the classes of every cell, then sample the sorted maps.

@@ -199,3 +199,64 @@ def test_a_failed_open_leaves_no_open_file(tmp_path: Path) -> None:
         Scene.open(path, bands=[9])
     open_files = [link.resolve() for link in Path("/proc/self/fd").iterdir()]
     assert path not in open_files
+
+
+def per_band_nodata(path: Path, bands: np.ndarray, nodatas: tuple[float, ...]) -> Path:
+    """A scene in a format in which every band has a nodata value of its own."""
+    scenes.write_scene(path, bands, driver="HFA")
+    with rasterio.open(path, "r+") as dataset:
+        dataset._set_nodatavals(nodatas)
+    with rasterio.open(path) as dataset:
+        assert dataset.nodatavals == nodatas
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+def test_every_band_has_its_own_nodata(tmp_path: Path, dtype: str) -> None:
+    bands = scenes.ramp(2, 4, 4, dtype=dtype)
+    bands[:, 0, 0] = -1, -2
+    bands[:, 1, 1] = -2, -1
+    bands[:, 2, 2] = -1, 77
+    bands[:, 3, 3] = 77, -2
+    path = per_band_nodata(tmp_path / "scene.img", bands, (-1.0, -2.0))
+    with Scene.open(path) as scene:
+        read, valid = scene.read(Window(-1, -1, 6, 6))
+        has_value = scene.has_value(read, valid)
+    # A pixel is nodata where all its bands are; where one band alone is, it has no value there.
+    known = np.ones((4, 4), bool)
+    known[0, 0] = False
+    np.testing.assert_array_equal(valid[1:5, 1:5], known)
+    assert valid.sum() == 15
+    missing = np.zeros((2, 4, 4), bool)
+    missing[0, 2, 2] = missing[1, 3, 3] = True
+    expected = known & ~missing
+    if dtype == "int16":
+        np.testing.assert_array_equal(has_value[:, 1:5, 1:5], expected)
+        np.testing.assert_array_equal(read[:, 1:5, 1:5], bands)
+    else:
+        np.testing.assert_array_equal(np.isnan(read[:, 1:5, 1:5]), missing)
+        np.testing.assert_array_equal(read[:, 1:5, 1:5][expected], bands[expected])
+    # Chosen the other way round, each band keeps its own.
+    with Scene.open(path, bands=[2, 1]) as scene:
+        turned, valid = scene.read(Window(0, 0, 4, 4))
+        np.testing.assert_array_equal(valid, known)
+        np.testing.assert_array_equal(turned, read[::-1, 1:5, 1:5])
+
+
+def test_dark_and_bright_land_of_eight_bits_has_values(tmp_path: Path) -> None:
+    bands = scenes.ramp(3, 4, 4)
+    bands[0, 1, 1] = 0
+    with Scene.open(scenes.write_scene(tmp_path / "scene.tif", bands, nodata=0)) as scene:
+        read, valid = scene.read(Window(0, 0, 4, 4))
+        assert scene.has_value(read, valid).all()
+        np.testing.assert_array_equal(read, bands)
+
+
+def test_one_nodata_overrides_those_of_all_bands(tmp_path: Path) -> None:
+    bands = scenes.ramp(2, 4, 4, dtype="int16")
+    bands[0, :2], bands[1, 1:3] = -5, -6
+    path = per_band_nodata(tmp_path / "scene.img", bands, (-5.0, -6.0))
+    _, valid = read_all(path)
+    assert np.argwhere(~valid).tolist() == [[1, col] for col in range(4)]
+    _, valid = read_all(path, nodata=-6)
+    assert valid.all()
