@@ -1,0 +1,1 @@
+"""Pages that explain a result: what came out, how sure it is, where it is wrong, and what it was made of."""
