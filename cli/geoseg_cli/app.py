@@ -13,6 +13,7 @@ from geoseg.raster.remote import without_secrets
 from geoseg_cli import (
     check_seams,
     demo,
+    doctor,
     evaluate,
     info,
     merge,
@@ -176,6 +177,7 @@ app = typer.Typer(
 app.callback(invoke_without_command=True)(_root)
 for verb in (
     tile.tile,
+    doctor.doctor,
     train.train,
     predict.predict,
     merge.merge,

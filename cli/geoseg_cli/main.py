@@ -1,7 +1,7 @@
 """The only error boundary: whatever happens below becomes an exit code and at most one error line.
 
 Exit codes: 0 done, 1 failed while working, 2 wrong use or input that can never work, 3 a score below
-``--min-miou``, 130 Ctrl-C, 143 SIGTERM.
+``--min-miou`` or findings with ``--strict``, 130 Ctrl-C, 143 SIGTERM.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ def help_of(verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
 def test_every_stage_is_a_verb() -> None:
     assert VERBS == (
         "tile",
+        "doctor",
         "train",
         "predict",
         "merge",

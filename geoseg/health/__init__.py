@@ -1,0 +1,1 @@
+"""What can be wrong with scenes, labels and chips before anything is trained on them."""
