@@ -66,6 +66,7 @@ def test_version_is_told_once() -> None:
         ("geoseg", {"torch", "rasterio", "geopandas", "pydantic", "numpy"}),
         ("geoseg.config", {"torch", "rasterio", "geopandas"}),
         ("geoseg.tile", {"torch", "torchvision"}),
+        ("geoseg.doctor", {"torch", "torchvision"}),
         ("geoseg.vectorize", {"torch", "torchvision"}),
         ("geoseg.evaluate", {"torch", "torchvision"}),
         ("geoseg.predict", {"torch", "torchvision"}),

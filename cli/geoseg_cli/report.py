@@ -157,7 +157,10 @@ def show_train(talk: Talk, done: TrainReport) -> None:
     talk.show(
         done.to_json(),
         table={"validation IoU": done.best_iou} if done.best_iou else None,
-        lines=[f"wrote {done.model} ({best}{score}) in {terminal.clock(done.seconds)} on {done.device}"],
+        lines=[
+            *([f"wrote {done.report}, to look at in a browser"] if done.report is not None else []),
+            f"wrote {done.model} ({best}{score}) in {terminal.clock(done.seconds)} on {done.device}",
+        ],
         then=["predict", "scene.tif", "-o", "mask.tif", "--model", done.run],
     )
 

@@ -188,6 +188,8 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
         val_chips=1,
         seconds=1.0,
         device="cpu",
+        processes=1,
+        report=Path("runs/a/report.html"),
     )
     monkeypatch.setattr(geoseg.train, "train", calls.returning(done))
     return calls
@@ -204,6 +206,8 @@ def test_train_needs_nothing_but_chips(trained: Calls, capsys: pytest.CaptureFix
             "device": "auto",
             "overwrite": False,
             "threads": None,
+            "report": True,
+            "command": "geoseg train --tiles ./chips",
         }
     ]
     last = capsys.readouterr().err.splitlines()[-1]
