@@ -103,7 +103,8 @@ def predict(
         scene: a raster of the bands the model was trained on; here, or a GeoTIFF on a server as
             ``https://host/scene.tif`` or ``s3://bucket/scene.tif``, where the user himself named it.
         output: the mask to write, a Cloud-Optimised GeoTIFF.
-        model: a run folder or a model file; the newest finished run under ``./runs`` when not given.
+        model: a run folder or a model file; the newest finished run under ``./runs`` when not given,
+            else the model that comes with geoseg.
         config: how to predict; the defaults when not given.
         device: ``auto``, ``cpu`` or ``cuda[:N]``.
         window: part of the scene to predict, in pixels: exactly what the whole mask holds there.

@@ -18,7 +18,13 @@ CLASSES = ClassMap.from_names(["background", "field", "house"], background=0)
 
 
 def write_model(
-    path: Path, *, bands: int = 3, dtype: str = "uint8", gsd_m: float | None = 0.5, seed: int = 1
+    path: Path,
+    *,
+    bands: int = 3,
+    dtype: str = "uint8",
+    gsd_m: float | None = 0.5,
+    gsd_range_m: tuple[float, float] | None = None,
+    seed: int = 1,
 ) -> Path:
     """A small network with random weights, lively enough that its classes vary over a noisy scene."""
     torch.manual_seed(seed)
@@ -52,6 +58,7 @@ def write_model(
                 maximum=(255.0,) * bands,
             ),
             gsd_m=gsd_m,
+            gsd_range_m=gsd_range_m,
             size_px=64,
             geoseg_version="0",
             torch_version=str(torch.__version__),

@@ -19,7 +19,7 @@ from scenes import north_up, not_georeferenced_is_fine, rotated, some_gcps, sout
 from geoseg.classes import IGNORE, ClassMap
 from geoseg.config import PredictConfig
 from geoseg.errors import ModelError, OutputError, ReadError, SceneError
-from geoseg.models.card import find_model
+from geoseg.models.card import DEFAULT_MODEL, find_model
 from geoseg.models.checkpoint import load_model
 from geoseg.models.engine import ChipNetwork
 from geoseg.models.pointrend import FineRows, area_cap
@@ -207,19 +207,50 @@ def test_scene_that_does_not_fit_the_model(tmp_path: Path, model: Path) -> None:
     assert not (tmp_path / "deep_mask.tif").exists()
 
 
+class Listener(SilentProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.warned: list[str] = []
+        self.noted: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
+
+    def note(self, text: str) -> None:
+        self.noted.append(text)
+
+
 def test_other_pixel_size_is_told(tmp_path: Path, model: Path) -> None:
-    class Listener(SilentProgress):
-        def __init__(self) -> None:
-            self.warned: list[str] = []
-
-        def warn(self, text: str) -> None:
-            self.warned.append(text)
-
     listener = Listener()
     scene = write_scene(tmp_path / "scene.tif", noise(3, 64, 64), transform=north_up(10.0))
     predict(scene, tmp_path / "mask.tif", model=model, config=FP32, progress=listener)
     assert len(listener.warned) == 1
     assert "10 m pixels, the model was trained at 0.5 m" in listener.warned[0]
+
+
+def test_pixel_sizes_within_those_trained_on_are_fine(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.safetensors", gsd_m=2.5, gsd_range_m=(1.0, 2.5))
+    for size, words in ((0.6, None), (1.0, None), (2.0, None), (3.8, "trained at 1 to 2.5 m"), (0.7, None)):
+        listener = Listener()
+        scene = write_scene(tmp_path / f"{size}.tif", noise(3, 64, 64), transform=north_up(size))
+        predict(scene, tmp_path / "mask.tif", model=model, config=FP32, progress=listener, overwrite=True)
+        far = size * 1.5 < 1.0 or words is not None
+        assert len(listener.warned) == far
+        assert words is None or words in listener.warned[0]
+
+
+def test_the_model_that_comes_along_is_used_when_there_is_no_run(tmp_path: Path) -> None:
+    """In a folder without runs, as a newcomer has it."""
+    listener = Listener()
+    scene = write_scene(tmp_path / "scene.tif", noise(3, 96, 96), transform=north_up(2.0))
+    report = predict(scene, tmp_path / "mask.tif", config=FP32, progress=listener)
+    assert listener.noted[0].startswith(
+        "no finished run under runs, so with the model that comes with geoseg"
+    )
+    assert not listener.warned
+    assert set(report.class_pixels) == {"background", "field", "boundary"}
+    assert DEFAULT_MODEL.stat().st_size <= 25_000_000
 
 
 def test_truncated_scene_fails_and_leaves_nothing(tmp_path: Path, model: Path) -> None:
@@ -235,8 +266,7 @@ def test_truncated_scene_fails_and_leaves_nothing(tmp_path: Path, model: Path) -
 def test_newest_finished_run_is_taken(tmp_path: Path) -> None:
     import os
 
-    with pytest.raises(ModelError, match="no finished run under"):
-        find_model(None, runs=tmp_path / "runs")
+    assert find_model(None, runs=tmp_path / "runs") == DEFAULT_MODEL
     for age, name in enumerate(["new", "old"]):
         path = write_model(tmp_path / "runs" / name / "model.safetensors")
         os.utime(path, (1_000_000 - age, 1_000_000 - age))

@@ -77,7 +77,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="A run folder or a .safetensors file; the newest finished run under ./runs when not given.",
+        help="A run folder or a .safetensors file; when not given, the newest finished run under ./runs, "
+        "else the model that comes with geoseg.",
         rich_help_panel=MODEL,
         autocompletion=finished_runs,
     ),
@@ -246,6 +247,26 @@ def check_scene(path: Path, *, what: str = "scene", remote: bool = False) -> Non
     head = _read_head(path, what=what, error=SceneError)
     if formats.raster_driver(head) is None:
         raise SceneError(f"{what} {path} is {formats.describe(head)}; give a GeoTIFF")
+
+
+def check_prediction(path: Path) -> bool:
+    """Whether a prediction is a raster, not polygons; refuses what is neither, or missing.
+
+    Raises:
+        SceneError: the file cannot be a prediction.
+    """
+    from geoseg.raster import formats
+    from geoseg.raster.remote import is_remote
+
+    if is_remote(path):
+        check_scene(path, what="mask", remote=True)
+        return True
+    head = _read_head(path, what="mask", error=SceneError)
+    if formats.raster_driver(head) is not None:
+        return True
+    if formats.vector_driver(head, path.suffix) is None:
+        raise SceneError(f"mask {path} is {formats.describe(head)}; give a GeoTIFF, or polygons")
+    return False
 
 
 def check_labels(path: Path, *, folder: bool = False) -> None:

@@ -92,6 +92,7 @@ class ChipStore:
         size_px: side of the chips.
         overlap_px: overlap of neighbouring chips of a block.
         gsd_m: side of a pixel in metres (median of the scenes); ``None`` when unknown.
+        gsd_range_m: the smallest and the largest one of the scenes; ``None`` when unknown.
         crs_wkt: CRS of all scenes; ``None`` when they differ or have none.
         scenes: names of the source scenes.
     """
@@ -104,6 +105,7 @@ class ChipStore:
     size_px: int
     overlap_px: int
     gsd_m: float | None
+    gsd_range_m: tuple[float, float] | None
     crs_wkt: str | None
     scenes: tuple[str, ...]
     _chips: tuple[Chip, ...] = field(repr=False)
@@ -140,6 +142,7 @@ class ChipStore:
         if file.overlap_px >= file.size_px:
             raise ValueError("overlap_px is not below size_px")
         scenes = tuple(scene.name for scene in file.scenes)
+        sizes = [scene.gsd_m for scene in file.scenes if scene.gsd_m is not None]
         chips = tuple(_chip(entry, file.size_px, len(classes)) for entry in file.chips)
         _check_names(chips, scenes)
         return cls(
@@ -151,6 +154,7 @@ class ChipStore:
             size_px=file.size_px,
             overlap_px=file.overlap_px,
             gsd_m=file.gsd_m,
+            gsd_range_m=(min(sizes), max(sizes)) if sizes else None,
             crs_wkt=file.crs,
             scenes=scenes,
             _chips=chips,
@@ -221,6 +225,7 @@ class _Section(BaseModel):
 
 class _SceneEntry(_Section):
     name: _Name
+    gsd_m: float | None = Field(None, gt=0.0)
 
 
 class _ChipEntry(_Section):

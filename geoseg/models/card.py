@@ -23,6 +23,10 @@ from geoseg.classes import BandStats, ClassMap
 from geoseg.config import ModelConfig, PointConfig
 from geoseg.errors import ModelError
 
+DEFAULT_MODEL = Path(__file__).parent / "weights" / "fields.safetensors"
+"""The model that comes with geoseg; ``docs/models/fields.md`` tells what it knows and how well."""
+ABOUT_DEFAULT = "for fields on RGB aerial scenes of 1 to 3 m a pixel"
+
 CARD_KEY = "geoseg"
 CARD_VERSION = 1
 MAX_HEADER_BYTES = 1_000_000
@@ -50,6 +54,8 @@ class ModelCard:
         dtype: data type of the scenes it was trained on, by numpy's name.
         stats: statistics of the bands, in the scenes' own units; they normalise what the network sees.
         gsd_m: side of a training pixel in metres, or ``None`` when it is not known.
+        gsd_range_m: of the scene with the smallest and of that with the largest pixels; ``None`` when that is
+            not known.
         size_px: side of the chips it was trained on, in pixels.
         geoseg_version: version that wrote the file.
         torch_version: version it was trained with.
@@ -67,6 +73,7 @@ class ModelCard:
     geoseg_version: str
     torch_version: str
     training: dict[str, Any]
+    gsd_range_m: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.band_names) <= MAX_BANDS:
@@ -77,6 +84,8 @@ class ModelCard:
             raise ValueError(f"dtype {self.dtype!r} is not one of a raster")
         if self.gsd_m is not None and not (math.isfinite(self.gsd_m) and self.gsd_m > 0):
             raise ValueError(f"gsd_m {self.gsd_m} is no length")
+        if self.gsd_range_m is not None and not 0 < self.gsd_range_m[0] <= self.gsd_range_m[1] < math.inf:
+            raise ValueError(f"gsd_range_m {self.gsd_range_m} is no range of lengths")
         if not 32 <= self.size_px <= 8192:
             raise ValueError(f"size_px {self.size_px} is out of range")
 
@@ -91,6 +100,7 @@ class ModelCard:
             "dtype": self.dtype,
             "stats": self.stats.to_json(),
             "gsd_m": self.gsd_m,
+            "gsd_range_m": None if self.gsd_range_m is None else list(self.gsd_range_m),
             "size_px": self.size_px,
             "geoseg_version": self.geoseg_version,
             "torch_version": self.torch_version,
@@ -119,6 +129,7 @@ class ModelCard:
                 geoseg_version=_text(values["geoseg_version"]),
                 torch_version=_text(values["torch_version"]),
                 training=dict(values["training"]),
+                gsd_range_m=_range(values.get("gsd_range_m")),
             )
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
@@ -134,17 +145,16 @@ def find_model(model: Path | None, *, runs: Path = Path("runs")) -> Path:
     """The model file that ``--model`` means.
 
     Args:
-        model: a ``.safetensors`` file, a run folder, or ``None`` for the newest finished run under ``runs``.
+        model: a ``.safetensors`` file, a run folder, or ``None`` for the newest finished run under ``runs``;
+            when there is none, the model that comes with geoseg.
         runs: where runs are looked for.
 
     Raises:
-        ModelError: there is no such file, the run is not finished, or no run is.
+        ModelError: there is no such file, or the run is not finished.
     """
     if model is None:
         finished = sorted(runs.glob("*/model.safetensors"), key=lambda path: path.stat().st_mtime)
-        if not finished:
-            raise ModelError(f"no finished run under {runs}; train one with geoseg train or give --model")
-        return finished[-1]
+        return finished[-1] if finished else DEFAULT_MODEL
     if model.is_dir():
         inside = model / "model.safetensors"
         if inside.is_file():
@@ -222,6 +232,13 @@ def _data_bytes(header: Mapping[str, Any], path: Path) -> int:
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{path} has a damaged header; copy or train the model again") from error
     return max(ends, default=0)
+
+
+def _range(values: Any) -> tuple[float, float] | None:
+    if values is None:
+        return None
+    low, high = values
+    return float(low), float(high)
 
 
 def _text(value: object) -> str:

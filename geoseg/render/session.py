@@ -20,7 +20,7 @@ from geoseg import __version__
 from geoseg.classes import IGNORE
 from geoseg.config import PredictConfig
 from geoseg.errors import InputError, LabelsError, SceneError
-from geoseg.models.card import ModelCard, find_model, fingerprint, read_card
+from geoseg.models.card import ABOUT_DEFAULT, DEFAULT_MODEL, ModelCard, find_model, fingerprint, read_card
 from geoseg.progress import Progress
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.rows import MAX_AHEAD_PX, rows_ahead
@@ -54,7 +54,8 @@ class Request:
     Attributes:
         scene: a raster of the bands the model was trained on, here or, as the user himself named it, on a
             server.
-        model: a run folder or a model file; the newest finished run under ``./runs`` when not given.
+        model: a run folder or a model file; the newest finished run under ``./runs`` when not
+            given, else the model that comes with geoseg.
         config: how to predict.
         device: ``auto``, ``cpu`` or ``cuda[:N]``.
         window: part of the scene to predict, in pixels; all of it when not given.
@@ -234,6 +235,10 @@ def open_session(request: Request, progress: Progress) -> Iterator[Session]:
     with Scene.open(request.scene, bands=config.bands, nodata=config.nodata, remote=True) as scene:
         check_fit(scene, card, model, progress)
         _warn_of_server(scene, progress)
+        if request.model is None and model == DEFAULT_MODEL:
+            progress.note(
+                f"no finished run under runs, so with the model that comes with geoseg, {ABOUT_DEFAULT}"
+            )
         progress.note(f"model {model} ({card.architecture.architecture}, {len(card.classes)} classes)")
         device = choose_device(request.device)
         dtype, why = choose_precision(config.precision, device)
@@ -316,10 +321,13 @@ def check_fit(source: Scene, card: ModelCard, model: Path, progress: Progress) -
         SceneError: number of bands or dtype differ.
     """
     wanted = ", ".join(card.band_names)
-    if len(source.bands) != len(card.band_names):
+    count = len(card.band_names)
+    if len(source.bands) != count:
+        example = ",".join(str(band) for band in range(1, count + 1))
+        cure = f"choose with --bands, such as --bands {example}"
         raise SceneError(
-            f"{source.shown} has {len(source.bands)} bands, model {model} expects {len(card.band_names)} "
-            f"({wanted}); choose with --bands"
+            f"{source.shown} has {len(source.bands)} bands, model {model} expects {count} ({wanted}); "
+            f"{cure if len(source.bands) > count else 'give a scene that has them'}"
         )
     if source.dtype != card.dtype:
         raise SceneError(
@@ -327,9 +335,11 @@ def check_fit(source: Scene, card: ModelCard, model: Path, progress: Progress) -
             f"give a {card.dtype} scene or train on {source.dtype} ones"
         )
     gsd_m = source.geobox.gsd_m
-    if gsd_m and card.gsd_m and not 1 / GSD_TOLERANCE <= gsd_m / card.gsd_m <= GSD_TOLERANCE:
+    known = card.gsd_range_m or (None if card.gsd_m is None else (card.gsd_m, card.gsd_m))
+    if gsd_m and known and not known[0] / GSD_TOLERANCE <= gsd_m <= known[1] * GSD_TOLERANCE:
+        trained = f"{known[0]:.3g}" if known[0] == known[1] else f"{known[0]:.3g} to {known[1]:.3g}"
         progress.warn(
-            f"{source.shown} has {gsd_m:.3g} m pixels, the model was trained at {card.gsd_m:.3g} m: "
+            f"{source.shown} has {gsd_m:.3g} m pixels, the model was trained at {trained} m: "
             "expect poor results"
         )
 

@@ -220,6 +220,7 @@ class Session:
             dtype=store.dtype,
             stats=store.stats,
             gsd_m=store.gsd_m,
+            gsd_range_m=store.gsd_range_m,
             size_px=store.size_px,
             geoseg_version=__version__,
             torch_version=torch.__version__,

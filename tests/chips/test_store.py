@@ -36,6 +36,7 @@ def test_what_tile_wrote_is_read_back(folder: Path) -> None:
     assert (store.size_px, store.overlap_px, store.dtype) == (64, 0, "uint8")
     assert store.band_names == ("band 1", "band 2", "band 3")
     assert store.gsd_m == pytest.approx(0.5)
+    assert store.gsd_range_m == pytest.approx((0.5, 0.5))
     assert store.crs_wkt is not None
     assert store.scenes == ("scene",)
     assert len(store.chips()) == 16 == sum(len(store.chips(split)) for split in ("train", "val", "test"))

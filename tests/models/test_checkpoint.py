@@ -63,6 +63,17 @@ def test_round_trip(network: PointRendDeepLab, model_file: Path) -> None:
     assert torch.equal(predict_logits(loaded, image), predict_logits(network.eval(), image))
 
 
+def test_half_the_size_and_nearly_the_same(network: PointRendDeepLab, model_file: Path) -> None:
+    save_model(Path("half.safetensors"), network, CARD, half=True)
+    assert Path("half.safetensors").stat().st_size < 0.55 * model_file.stat().st_size
+    loaded, card = load_model(Path("half.safetensors"))
+    assert card == CARD
+    for name, values in network.state_dict().items():
+        found = loaded.state_dict()[name]
+        assert found.dtype == values.dtype
+        assert torch.allclose(found, values, rtol=2e-3, atol=1e-6), name
+
+
 def test_files_of_the_same_model_are_equal(network: PointRendDeepLab, model_file: Path) -> None:
     again = Path("again.safetensors")
     save_model(again, network, CARD)
@@ -144,6 +155,7 @@ CARD_DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
     **{
         f"without {key}": (lambda card, key=key: card.pop(key))  # type: ignore[misc]
         for key in CARD.to_json()
+        if key != "gsd_range_m"  # which older models lack
     },
     "architecture": lambda card: card["architecture"].update(architecture="unet"),
     "unknown option": lambda card: card["architecture"].update(extra=1),
@@ -157,6 +169,8 @@ CARD_DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
     "mean": lambda card: card["stats"].update(mean=[float("nan"), 1]),
     "count": lambda card: card["stats"].update(count=[float("inf"), 1]),
     "gsd": lambda card: card.update(gsd_m=-1),
+    "gsd range": lambda card: card.update(gsd_range_m=[2.0, 1.0]),
+    "gsd range of one": lambda card: card.update(gsd_range_m=[2.0]),
     "size": lambda card: card.update(size_px=10**9),
     "training": lambda card: card.update(training=3),
 }
