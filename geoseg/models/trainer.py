@@ -25,6 +25,7 @@ from geoseg.config import Config, TrainConfig
 from geoseg.errors import ModelError, TrainingError
 from geoseg.models.average import average_decay, average_of, update_average
 from geoseg.models.deeplab import PointRendDeepLab, build_model
+from geoseg.models.depthwise import widen_depthwise_gradients
 from geoseg.models.inference import predict_logits
 from geoseg.models.losses import training_loss
 from geoseg.models.normalise import Normaliser
@@ -160,6 +161,9 @@ class Trainer:
         network = build_model(config.model, bands=len(stats.mean), classes=classes).to(device)
         self.network: PointRendDeepLab = network.to(memory_format=torch.channels_last)
         self.average = average_of(self.network)
+        if device.type == "cpu" and autocast is not None and not config.train.compile:
+            # Compiled code is slower with it, and gains less than it does.
+            widen_depthwise_gradients(self.network)
         loss = _Loss(self.network, self._loss_of)
         if config.loss.point_weight == 0.0:
             self.network.point_head.requires_grad_(False)
