@@ -12,6 +12,7 @@ Unknown keys are errors. The file is size-capped and safe-loaded: it may come fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -22,6 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from geoseg.errors import ConfigError
 
 MAX_CONFIG_BYTES = 1_000_000
+
+WIDTH_FORM = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(px|m|%)?\s*")
+"""A width with its unit: pixels, metres, or percent of the diagonal."""
 
 Architecture = Literal["deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "deeplabv3_resnet101"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -172,7 +176,10 @@ class TrainConfig(_Section):
     deterministic: bool = False
     """Use algorithms only that give the same bits each time, on a GPU too, which is slower there."""
     compile: bool = False
-    """Compile the backbone (``torch.compile``), which takes minutes once and needs a C++ compiler."""
+    """Compile the backbone (``torch.compile``), which takes minutes once and needs a C++ compiler.
+
+    On a CPU it gained nothing that was not there without it.
+    """
     seed: int = Field(0, ge=0)
 
 
@@ -241,11 +248,33 @@ class VectorizeConfig(_Section):
 class EvaluateConfig(_Section):
     """How a prediction is compared with the truth."""
 
-    boundary_px: int = Field(2, ge=1, le=256)
-    """Width of the band of Boundary IoU, in pixels."""
+    boundary: str = "2px"
+    """Width of the band of Boundary IoU: in pixels, metres (``3m``) or percent of the diagonal (``2%``).
+    ``boundary_px=2`` is taken for ``2px``."""
     class_column: str | None = None
     class_name: str | None = None
     unlabelled: Literal["background", "ignore"] = "background"
+    objects: bool = False
+    """Also compare objects: regions of the mask, traced exactly."""
+    blocks_px: int | None = Field(None, ge=8)
+    """Side of the blocks that are drawn for intervals; such that there are about 64 when not given."""
+
+    @field_validator("boundary")
+    @classmethod
+    def _is_width(cls, text: str) -> str:
+        if WIDTH_FORM.fullmatch(text) is None:
+            raise ValueError("write a width such as 2px, 3m or 2% (of the diagonal)")
+        return text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _width_in_pixels(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "boundary_px" in values and "boundary" not in values:
+            return {
+                **{k: v for k, v in values.items() if k != "boundary_px"},
+                "boundary": f"{values['boundary_px']}px",
+            }
+        return values
 
 
 class Config(_Section):

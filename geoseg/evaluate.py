@@ -1,114 +1,58 @@
-"""Prediction against truth: a mask against labels, or a model against chips it was not trained on.
+"""Prediction against truth: masks or polygons against labels, or a model against chips it was not trained on.
 
-Both are counted window by window in integers, so a scene of any size fits and the scores do not depend on the
-windows. Pixels without truth (255) and pixels without prediction (nodata of the mask) are left out; the
-report says how many.
+Pixels are counted window by window in integers, so a scene of any size fits and the scores do not depend on
+the windows. Pixels without truth (255) and pixels without prediction (nodata of the mask) are left out; the
+report says how many. Objects are polygons: the regions of a mask, traced exactly, or those of a layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.coords import BoundingBox
 from rasterio.windows import Window
 
 from geoseg.chips.store import Chip, ChipStore
-from geoseg.classes import IGNORE, ClassMap
 from geoseg.config import EvaluateConfig
-from geoseg.errors import ChipsError, LabelsError, ModelError, SceneError
-from geoseg.metrics import BoundaryCounts, ConfusionMatrix, json_score
-from geoseg.models.card import ModelCard, find_model, read_card
+from geoseg.errors import ChipsError, InputError, LabelsError
+from geoseg.metrics.boundary import boundary_bands
+from geoseg.models.card import find_model, read_card
 from geoseg.progress import SILENT, Progress
-from geoseg.raster import formats
+from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import Labels, open_labels
-from geoseg.raster.mask import Mask, open_mask
-from geoseg.raster.remote import file_name, shown
-from geoseg.raster.windows import block_windows, clip, slices_within
+from geoseg.raster.mask import open_mask
+from geoseg.raster.remote import file_name, local, shown
+from geoseg.raster.windows import block_windows, slices_within
+from geoseg.scoring.errors import check_errors_output, write_object_errors, write_pixel_errors
+from geoseg.scoring.fit import check_fit
+from geoseg.scoring.layers import Scored, score_grid, score_layer
+from geoseg.scoring.objects import paired_f1
+from geoseg.scoring.pixels import PixelCounts, Table, block_side, count_window, paired_intervals
+from geoseg.scoring.prediction import Likeliest, Prediction
+from geoseg.scoring.report import CompareReport, Difference, EvaluateReport, PolygonsReport
+from geoseg.scoring.sources import GridPair, PolygonLayer, area_of, only_class
+from geoseg.scoring.truth import elsewhere, is_vector, labels_for, unnamed
+from geoseg.scoring.widths import width_px
+
+__all__ = [
+    "CompareReport",
+    "EvaluateReport",
+    "PolygonsReport",
+    "compare",
+    "evaluate",
+    "evaluate_model",
+    "evaluate_polygons",
+]
 
 WINDOW_PX = 2048
 """Side of the windows a mask is read in: some 60 MB of arrays, and a multiple of the mask's blocks."""
 
+_SHARES_AT_ONCE = 16 * 1024**2
+_LEAST_WINDOW_PX = 256
 _GPU_BATCH = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateReport:
-    """Scores of a mask or a model. A score is NaN where nothing defines it; means leave NaN out.
-
-    Attributes:
-        prediction: the mask, or the model file.
-        truth: the labels, or the chips folder.
-        split: of the chips; ``None`` for a mask.
-        refine: whether the model's points were refined; ``None`` for a mask.
-        iou: intersection over union of each class name, in the order of their ids.
-        precision: share of the predicted pixels that are right.
-        recall: share of the true pixels that were found.
-        f1: harmonic mean of the two.
-        boundary_iou: IoU of the bands just inside of the outlines.
-        miou: mean of ``iou`` over the classes present, background included.
-        mean_boundary_iou: mean of ``boundary_iou`` over the classes present.
-        accuracy: share of the counted pixels that are right.
-        boundary_px: width of the band of ``boundary_iou``.
-        confusion: pixels by true class (rows) and predicted class (columns).
-        pixels: pixels counted.
-        unpredicted_pixels: pixels with truth, left out because the mask has nodata there.
-        ignored_pixels: pixels left out because they have no truth.
-    """
-
-    prediction: Path
-    truth: Path
-    split: str | None
-    refine: bool | None
-    iou: dict[str, float]
-    precision: dict[str, float]
-    recall: dict[str, float]
-    f1: dict[str, float]
-    boundary_iou: dict[str, float]
-    miou: float
-    mean_boundary_iou: float
-    accuracy: float
-    boundary_px: int
-    confusion: tuple[tuple[int, ...], ...]
-    pixels: int
-    unpredicted_pixels: int
-    ignored_pixels: int
-
-    @property
-    def unpredicted_share(self) -> float:
-        """Share of the pixels with truth that the mask has nodata at."""
-        return self.unpredicted_pixels / max(1, self.pixels + self.unpredicted_pixels)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict; ``null`` where a score is NaN."""
-        return {
-            "prediction": shown(self.prediction),
-            "truth": str(self.truth),
-            "split": self.split,
-            "refine": self.refine,
-            "miou": json_score(self.miou),
-            "mean_boundary_iou": json_score(self.mean_boundary_iou),
-            "accuracy": json_score(self.accuracy),
-            "boundary_px": self.boundary_px,
-            "iou": _json_scores(self.iou),
-            "precision": _json_scores(self.precision),
-            "recall": _json_scores(self.recall),
-            "f1": _json_scores(self.f1),
-            "boundary_iou": _json_scores(self.boundary_iou),
-            "confusion": [list(row) for row in self.confusion],
-            "pixels": self.pixels,
-            "unpredicted_pixels": self.unpredicted_pixels,
-            "unpredicted_share": self.unpredicted_share,
-            "ignored_pixels": self.ignored_pixels,
-        }
-
-
-def _json_scores(scores: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: json_score(score) for name, score in scores.items()}
 
 
 def evaluate(
@@ -116,47 +60,243 @@ def evaluate(
     labels: Path,
     config: EvaluateConfig | None = None,
     *,
+    probabilities: bool = False,
+    errors: Path | None = None,
+    overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> EvaluateReport:
     """Score a mask against labels, which are burned onto the mask's grid.
 
     The scene's edge is an outline for Boundary IoU, as the image's edge is in the paper; nodata and unknown
-    land are none. Memory does not grow with the scene.
+    land are none. Memory does not grow with the scene, but for its objects when these are asked for.
 
     Args:
         mask: class ids on a grid; classes are matched by name where the mask names its own. Here, or a
             GeoTIFF on a server where the user himself named it.
         labels: polygons or a raster of class ids, in any CRS.
         config: how to compare; the defaults when not given.
+        probabilities: ``mask`` holds probabilities, one band a class: the likeliest counts.
+        errors: where to draw errors, a ``.gpkg``: of objects when ``config.objects``, else of pixels.
+        overwrite: replace ``errors`` if it exists.
         progress: told about every window.
 
     Raises:
         SceneError: the mask is none, or holds ids it does not name.
         LabelsError: the labels cannot be used, have classes the mask has not, lie elsewhere, or share no
             pixel with what the mask predicts.
+        ConfigError: a width or blocks that do not fit the mask.
+        OutputError: ``errors`` cannot or must not be written.
         ReadError: a file is damaged.
+        WriteError: ``errors`` could not be written.
     """
     config = config or EvaluateConfig()
     mask, labels = Path(mask), Path(labels)
-    with open_mask(mask, remote=True) as source, _labels_for(source, labels, config) as truth:
-        if not truth.covers(source.geobox):
-            raise _elsewhere(truth, source)
-        classes = source.classes or _unnamed(source, truth, progress)
-        scores = _Scores(len(classes), config.boundary_px)
-        windows = list(block_windows(source.geobox.shape, WINDOW_PX))
-        progress.begin("evaluate", len(windows), "windows")
-        for window in windows:
-            _count_window(source, truth, window, scores)
-            progress.advance()
-        progress.end()
+    if errors is not None:
+        check_errors_output(errors, overwrite=overwrite, inputs=local([mask, labels]))
+    return _of_mask(mask, labels, config, probabilities, errors, progress).report
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfMask:
+    """A mask scored, and what a comparison with another needs of it."""
+
+    report: EvaluateReport
+    blocks: Table
+    geobox: GeoBox
+    scored: Scored | None
+
+
+def _of_mask(
+    mask: Path,
+    labels: Path,
+    config: EvaluateConfig,
+    probabilities: bool,
+    errors: Path | None,
+    progress: Progress,
+) -> _OfMask:
+    opened = Likeliest.open(mask) if probabilities else open_mask(mask, remote=True)
+    with opened as source, labels_for(source, labels, config) as truth:
+        box = source.geobox
+        if not truth.covers(box):
+            raise elsewhere(truth, source)
+        classes = source.classes or unnamed(source, truth, progress)
+        block_px = block_side(box.shape, config.blocks_px)
+        boundary_px = width_px(config.boundary, box.shape, box.gsd_m, progress)
+        counts = PixelCounts(len(classes), boundary_px, block_px)
+        _count(source, truth, counts, progress)
+        if not counts.matrix.pixels:
+            raise LabelsError(
+                f"labels {labels} share no pixel with what {shown(mask)} predicts; "
+                "give labels of the same place"
+            )
+        lines = classes.boundary
+        if lines is not None and not counts.matrix.counts[lines].any():
+            progress.warn(
+                f"the labels have no {classes.names[lines]}, so it gets no score; where "
+                f"{file_name(mask)} has it, the pixel counts as wrong"
+            )
+            counts.leave_out(lines)
+        report = counts.report(mask, labels, classes.names, gsd_m=box.gsd_m)
+        pair, scored = GridPair(prediction=source, truth=truth), None
+        if config.objects:
+            gaps = counts.matrix.unpredicted > 0
+            scored = score_grid(pair, classes, block_px, gaps=gaps, progress=progress)
+        if errors is not None and scored is not None:
+            write_object_errors(errors, scored)
+        elif errors is not None:
+            write_pixel_errors(errors, pair, classes, progress)
         source.check_unchanged()
         for note in truth.notes:
             progress.warn(note)
-    if not scores.matrix.pixels:
-        raise LabelsError(
-            f"labels {labels} share no pixel with what {shown(mask)} predicts; give labels of the same place"
+    report = replace(report, objects=None if scored is None else scored.report, errors=errors)
+    return _OfMask(report=report, blocks=counts.blocks, geobox=box, scored=scored)
+
+
+def _count(source: Prediction, truth: Labels, counts: PixelCounts, progress: Progress) -> None:
+    side = WINDOW_PX
+    if isinstance(source, Likeliest):
+        side = min(side, max(_LEAST_WINDOW_PX, int((_SHARES_AT_ONCE / source.bands) ** 0.5)))
+    windows = list(block_windows(source.geobox.shape, side))
+    progress.begin("evaluate", len(windows), "windows")
+    for window in windows:
+        count_window(source, truth, window, counts)
+        progress.advance()
+    progress.end()
+
+
+def evaluate_polygons(
+    layer: Path,
+    labels: Path,
+    config: EvaluateConfig | None = None,
+    *,
+    area: Path | None = None,
+    errors: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> PolygonsReport:
+    """Score a layer of polygons, such as vectorize writes, against labels: object by object.
+
+    Args:
+        layer: polygons, their class in ``class_name`` (else the labels' column, else ``class_id``).
+        labels: polygons or a raster of class ids, in any CRS.
+        config: how to compare; what is about pixels does not apply.
+        area: polygons of the land to compare, or a raster that covers it; the bounds of ``layer`` when not
+            given, so that labels may go on beyond.
+        errors: where to draw errors, a ``.gpkg``.
+        overwrite: replace ``errors`` if it exists.
+        progress: told about rows of raster labels.
+
+    Raises:
+        LabelsError: layer or labels cannot be used, or lie apart.
+        InputError: ``area`` cannot be used, or labels whose unlabelled land is unknown.
+        OutputError: ``errors`` cannot or must not be written.
+        ReadError: a file is damaged.
+        WriteError: ``errors`` could not be written.
+    """
+    config = config or EvaluateConfig()
+    layer, labels = Path(layer), Path(labels)
+    if errors is not None:
+        check_errors_output(errors, overwrite=overwrite, inputs=[layer, labels])
+    scored = _of_layer(layer, labels, config, area, None, progress)
+    if errors is not None:
+        write_object_errors(errors, scored)
+    return PolygonsReport(prediction=layer, truth=labels, objects=scored.report, errors=errors)
+
+
+def _of_layer(
+    layer: Path,
+    labels: Path,
+    config: EvaluateConfig,
+    area: Path | None,
+    like: Scored | None,
+    progress: Progress,
+) -> Scored:
+    """A layer scored; on the plane and by the blocks of ``like``, so that both can be compared."""
+    vector = is_vector(labels)
+    if vector and config.unlabelled == "ignore":
+        raise InputError(
+            "what lies outside of all labels is a wrong object, or unknown; for unknown, evaluate the mask "
+            "with --objects"
         )
-    return scores.report(mask, labels, classes.names)
+    if area is None:
+        progress.note(f"compared within the bounds of {layer.name}, as no area is given")
+    polygons = PolygonLayer.read(layer, config.class_column)
+    column = config.class_column if vector else None
+    name = only_class(polygons, config.class_name, labels) if vector and column is None else None
+    with open_labels(labels, class_column=column, class_name=name or "object") as truth:
+        scored = score_layer(
+            polygons,
+            truth,
+            area=None if area is None else area_of(area),
+            plane=None if like is None else like.found.plane,
+            block=None if like is None else like.found.block,
+            progress=progress,
+        )
+        for note in truth.notes:
+            progress.warn(note)
+    return scored
+
+
+def compare(
+    predictions: Sequence[Path],
+    labels: Path,
+    config: EvaluateConfig | None = None,
+    *,
+    area: Path | None = None,
+    progress: Progress = SILENT,
+) -> CompareReport:
+    """Score several masks or layers against the same labels, and each against the first.
+
+    Differences get intervals by a bootstrap over the same blocks of land, which masks on one grid have; so
+    have layers compared within one ``area``.
+
+    Args:
+        predictions: masks or polygon layers.
+        labels: as for :func:`evaluate`.
+        config: how to compare.
+        area: as for :func:`evaluate_polygons`.
+        progress: told about every window.
+
+    Raises:
+        GeosegError: as :func:`evaluate` and :func:`evaluate_polygons`.
+    """
+    config = config or EvaluateConfig()
+    found: list[_OfMask | Scored] = []
+    reports: list[EvaluateReport | PolygonsReport] = []
+    for prediction in map(Path, predictions):
+        if is_vector(prediction, what="prediction"):
+            like = next((one for one in found if isinstance(one, Scored)), None)
+            scored = _of_layer(prediction, labels, config, area, like, progress)
+            found.append(scored)
+            reports.append(PolygonsReport(prediction=prediction, truth=labels, objects=scored.report))
+        else:
+            of_mask = _of_mask(prediction, labels, config, False, None, progress)
+            found.append(of_mask)
+            reports.append(of_mask.report)
+    differences = tuple(_difference(one, found[0]) for one in found[1:])
+    return CompareReport(reports=tuple(reports), differences=differences)
+
+
+def _difference(one: _OfMask | Scored, first: _OfMask | Scored) -> Difference:
+    miou = boundary = f1 = None
+    miou_interval = boundary_interval = f1_interval = None
+    if isinstance(one, _OfMask) and isinstance(first, _OfMask):
+        miou = one.report.miou - first.report.miou
+        boundary = one.report.mean_boundary_iou - first.report.mean_boundary_iou
+        if one.geobox.same_grid(first.geobox):
+            miou_interval, boundary_interval = paired_intervals(one.blocks, first.blocks)
+    here, there = (each.scored if isinstance(each, _OfMask) else each for each in (one, first))
+    if here is not None and there is not None:
+        f1 = here.report.all.f1 - there.report.all.f1
+        f1_interval = paired_f1(here.found, there.found)
+    return Difference(
+        miou=miou,
+        miou_interval=miou_interval,
+        mean_boundary_iou=boundary,
+        mean_boundary_iou_interval=boundary_interval,
+        object_f1=f1,
+        object_f1_interval=f1_interval,
+    )
 
 
 def evaluate_model(
@@ -178,7 +318,8 @@ def evaluate_model(
         model: a run folder or a ``.safetensors`` file.
         tiles: a folder :func:`geoseg.tile.tile` made.
         split: ``train``, ``val`` or ``test``.
-        config: the width of Boundary IoU's band; the labels' part does not apply.
+        config: the width of Boundary IoU's band and the size of blocks: a chip belongs to the one that its
+            own part begins in; without a size every chip is a block. The rest does not apply.
         refine: decide unsure pixels by the point head; otherwise score the coarse map.
         device: ``auto``, ``cpu`` or ``cuda[:N]``.
         progress: told about every chip.
@@ -186,173 +327,31 @@ def evaluate_model(
     Raises:
         ModelError: no model, a damaged one, or one made for other classes or bands.
         ChipsError: no chips folder, a damaged one, or no chip in ``split``.
-        ConfigError: no such device.
+        ConfigError: no such device, or a width that does not fit the chips.
     """
     config = config or EvaluateConfig()
     model = find_model(Path(model))
     card = read_card(model)
     store = ChipStore.open(Path(tiles))
-    _check_fit(card, model, store, progress)
+    check_fit(card, model, store, progress)
     chips = store.chips(split)
     if not chips:
         there = ", ".join(sorted({chip.split for chip in store.chips()}))
         raise ChipsError(f"{store.folder} has no chips of split {split}; choose one of {there}")
-    scores = _Scores(len(store.classes), config.boundary_px)
+    shape = (store.size_px, store.size_px)
+    boundary_px = width_px(config.boundary, shape, store.gsd_m, progress)
+    counts = PixelCounts(len(store.classes), boundary_px, config.blocks_px or store.size_px)
     progress.begin("evaluate", len(chips), "chips")
     for chip, labels, ids in _predictions(model, store, chips, refine=refine, device=device):
-        _count_chip(chip, labels, ids, scores)
+        side = config.blocks_px or 1
+        _count_chip((chip.scene, chip.own[1] // side, chip.own[0] // side), chip, labels, ids, counts)
         progress.advance()
     progress.end()
-    if not scores.matrix.pixels:
+    if not counts.matrix.pixels:
         raise ChipsError(f"no chip of split {split} in {store.folder} has labels; choose another split")
-    return scores.report(model, store.folder, store.classes.names, split=split, refine=refine)
-
-
-class _Scores:
-    """What is counted; turned into the report at the end."""
-
-    def __init__(self, classes: int, boundary_px: int) -> None:
-        self.matrix = ConfusionMatrix(classes)
-        self.boundary = BoundaryCounts(classes, boundary_px)
-
-    def report(
-        self,
-        prediction: Path,
-        truth: Path,
-        class_names: tuple[str, ...],
-        *,
-        split: str | None = None,
-        refine: bool | None = None,
-    ) -> EvaluateReport:
-        matrix, boundary = self.matrix, self.boundary
-
-        def named(scores: NDArray[np.float64]) -> dict[str, float]:
-            return dict(zip(class_names, scores.tolist(), strict=True))
-
-        return EvaluateReport(
-            prediction=prediction,
-            truth=truth,
-            split=split,
-            refine=refine,
-            iou=named(matrix.iou()),
-            precision=named(matrix.precision()),
-            recall=named(matrix.recall()),
-            f1=named(matrix.f1()),
-            boundary_iou=named(boundary.iou()),
-            miou=matrix.miou(),
-            mean_boundary_iou=boundary.miou(),
-            accuracy=matrix.accuracy(),
-            boundary_px=boundary.width_px,
-            confusion=tuple(tuple(row) for row in matrix.counts.tolist()),
-            pixels=matrix.pixels,
-            unpredicted_pixels=matrix.unpredicted,
-            ignored_pixels=matrix.ignored,
-        )
-
-
-def _labels_for(mask: Mask, labels: Path, config: EvaluateConfig) -> Labels:
-    """Labels with the mask's ids; a raster of class ids has neither column nor class name."""
-    class_name = config.class_name
-    if mask.classes is not None and config.class_column is None and _is_vector(labels):
-        class_name = _polygon_class(mask.classes, class_name, labels)
-    return open_labels(
-        labels,
-        class_column=config.class_column,
-        class_name=class_name,
-        unlabelled=config.unlabelled,
-        classes=mask.classes,
+    return counts.report(
+        model, store.folder, store.classes.names, split=split, refine=refine, gsd_m=store.gsd_m
     )
-
-
-def _is_vector(labels: Path) -> bool:
-    head = formats.read_head(labels, what="labels", error=LabelsError)
-    return formats.raster_driver(head) is None
-
-
-def _polygon_class(classes: ClassMap, class_name: str | None, labels: Path) -> str:
-    """The one class that all polygons are, when no column tells."""
-    apart = (classes.background, classes.boundary)
-    foreground = [name for i, name in enumerate(classes.names) if i not in apart]
-    if class_name is not None and class_name not in classes.names:
-        raise LabelsError(
-            f"class {class_name} for labels {labels} is none of the mask's {', '.join(classes.names)}; "
-            "name one of these"
-        )
-    if class_name is None and len(foreground) != 1:
-        raise LabelsError(
-            f"labels {labels}: the mask has the classes {', '.join(foreground)}; "
-            "say which column tells the class, or which one all polygons are"
-        )
-    return class_name or foreground[0]
-
-
-def _unnamed(mask: Mask, truth: Labels, progress: Progress) -> ClassMap:
-    """Classes of a mask that names none: those of the labels, id by id, and more where its ids go on."""
-    progress.warn(f"{file_name(mask.path)} names no classes: ids are compared as they are")
-    highest = len(truth.classes) - 1
-    for window in block_windows(mask.geobox.shape, WINDOW_PX):
-        ids = mask.read(window)
-        highest = max(highest, int(ids.max(initial=0, where=ids != IGNORE)))
-    names = [*truth.classes.names, *(f"class {i}" for i in range(len(truth.classes), highest + 1))]
-    try:
-        return ClassMap.from_names(names)
-    except ValueError as error:
-        raise SceneError(f"mask {shown(mask.path)}: {error}; give a mask of class ids") from error
-
-
-def _count_window(mask: Mask, truth: Labels, window: Window, scores: _Scores) -> None:
-    """Count the pixels of ``window``, reading as many around it as the band is wide."""
-    halo_px = scores.boundary.width_px
-    col, row = window.col_off - halo_px, window.row_off - halo_px
-    around = Window(col, row, window.width + 2 * halo_px, window.height + 2 * halo_px)
-    # What is left of it inside of the scene: there the border of the arrays is the edge of the scene.
-    read = clip(around, mask.geobox.shape) or window
-    inside = slices_within(window, read)
-    predicted = mask.read(read)
-    foreign = (predicted >= scores.matrix.classes) & (predicted != IGNORE)
-    if foreign.any():
-        raise SceneError(
-            f"mask {shown(mask.path)} holds the id {predicted[foreign][0]} of {scores.matrix.classes} "
-            "classes; predict it again"
-        )
-    labelled = truth.burn(mask.geobox.window(read))
-    scores.matrix.update(labelled[inside], predicted[inside])
-    counted = np.zeros(predicted.shape, np.bool_)
-    counted[inside] = True
-    scores.boundary.update(labelled, predicted, counted)
-
-
-def _elsewhere(labels: Labels, mask: Mask) -> LabelsError:
-    return LabelsError(
-        f"labels {labels.path} lie elsewhere on Earth than mask {shown(mask.path)}: labels at "
-        f"{_place(labels.bounds_lonlat())}, mask at {_place(mask.geobox.bounds_lonlat())}; "
-        "give labels of the same place, or correct their CRS"
-    )
-
-
-def _place(bounds: BoundingBox | None) -> str:
-    if bounds is None:
-        return "an unknown place"
-    return f"{bounds.left:.4f}..{bounds.right:.4f} E {bounds.bottom:.4f}..{bounds.top:.4f} N"
-
-
-def _check_fit(card: ModelCard, model: Path, store: ChipStore, progress: Progress) -> None:
-    """Refuse chips of other classes or bands than the model's."""
-    if card.classes.names != store.classes.names:
-        raise ModelError(
-            f"model {model} knows the classes {', '.join(card.classes.names)}, the chips in {store.folder} "
-            f"have {', '.join(store.classes.names)}; give a model trained on such chips"
-        )
-    if (len(card.band_names), card.dtype) != (len(store.band_names), store.dtype):
-        raise ModelError(
-            f"model {model} was trained on {len(card.band_names)} bands of {card.dtype}, the chips in "
-            f"{store.folder} have {len(store.band_names)} of {store.dtype}; give a model trained on such"
-        )
-    if card.band_names != store.band_names:
-        progress.warn(
-            f"the model's bands are called {', '.join(card.band_names)}, those of the chips "
-            f"{', '.join(store.band_names)}: taken to be the same, in this order"
-        )
 
 
 def _predictions(
@@ -382,12 +381,14 @@ def _predictions(
             yield chip, labels, predicted
 
 
-def _count_chip(chip: Chip, labels: NDArray[np.uint8], ids: NDArray[np.uint8], scores: _Scores) -> None:
+def _count_chip(
+    block: Hashable, chip: Chip, labels: NDArray[np.uint8], ids: NDArray[np.uint8], counts: PixelCounts
+) -> None:
     own = slices_within(Window(*chip.own), Window(*chip.window))
-    scores.matrix.update(labels[own], ids[own])
-    edge = scores.boundary.width_px
+    edge = counts.boundary.width_px
     counted = np.zeros(labels.shape, np.bool_)
     counted[own] = True
     counted[:edge] = counted[-edge:] = False
     counted[:, :edge] = counted[:, -edge:] = False
-    scores.boundary.update(labels, ids, counted)
+    bands = boundary_bands(labels, ids, edge)
+    counts.add(block, (labels[own], ids[own]), (bands[0][own], bands[1][own]), counted[own])

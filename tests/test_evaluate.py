@@ -408,6 +408,18 @@ class TestModel:
         assert list(report.boundary_iou.values()) == whole.iou().tolist()
         assert 0.0 < report.mean_boundary_iou < 1.0
 
+    def test_a_chip_is_a_block(self, chips: Path, model: Path) -> None:
+        every = ChipStore.open(chips).chips()
+        report = evaluate_model(model, chips, "train")
+        assert report.intervals is not None
+        assert (report.intervals.blocks, report.intervals.block_px) == (len(every), 64)
+        assert report.intervals.miou is not None
+        assert report.intervals.miou[0] <= report.miou <= report.intervals.miou[1]
+        assert report.boundary_m == 2 * 0.5
+        whole = evaluate_model(model, chips, "train", EvaluateConfig(blocks_px=512, boundary="1m")).intervals
+        assert whole is not None
+        assert (whole.blocks, whole.miou) == (1, None)
+
     def test_run_folder_and_file_are_the_same(self, chips: Path, model: Path) -> None:
         assert evaluate_model(model.parent, chips, "train") == evaluate_model(model, chips, "train")
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
 from torchmetrics.classification import (
+    MulticlassCohenKappa,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassJaccardIndex,
@@ -21,6 +22,7 @@ from torchmetrics.classification import (
 
 from geoseg.classes import IGNORE
 from geoseg.metrics import BoundaryCounts, ConfusionMatrix, boundary_band, json_score, mean_present
+from geoseg.metrics.boundary import boundary_bands
 
 GOLDEN = Path(__file__).parent / "golden_boundary" / "boundary_iou.npz"
 CLASSES = 4
@@ -293,3 +295,36 @@ def test_scores_for_json() -> None:
     assert [json_score(score) for score in scores] == [0.5, None, 1.0]
     assert mean_present(scores) == 0.75
     assert math.isnan(mean_present(scores[1:2]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kappa_is_that_of_torchmetrics(seed: int) -> None:
+    truth, prediction = random_ids(seed, (30, 40), ignored=0), random_ids(seed + 50, (30, 40), ignored=0)
+    prediction[:15] = truth[:15]
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(truth, prediction)
+    as_tensors = (torch.as_tensor(ids.astype(int)) for ids in (prediction, truth))
+    oracle = MulticlassCohenKappa(CLASSES)(*as_tensors)
+    assert matrix.kappa() == pytest.approx(float(oracle), abs=1e-6)
+
+
+def test_kappa_by_hand() -> None:
+    """Cohen's own kind of table: 35 of 50 agree, 25.5 by chance."""
+    matrix = ConfusionMatrix(2)
+    matrix.counts = np.array([[20, 5], [10, 15]])
+    assert matrix.kappa() == pytest.approx(0.4)
+    matrix.counts = np.array([[9, 0], [0, 0]])
+    assert math.isnan(matrix.kappa())
+    assert math.isnan(ConfusionMatrix(3).kappa())
+
+
+def test_bands_count_in_parts() -> None:
+    """What is cut into blocks after the bands were found adds up to the whole."""
+    truth, prediction = random_ids(1, (40, 50), ignored=0.1), random_ids(2, (40, 50), ignored=0.1)
+    whole, parts = BoundaryCounts(CLASSES, 2), BoundaryCounts(CLASSES, 2)
+    whole.update(truth, prediction)
+    bands = boundary_bands(truth, prediction, 2)
+    for rows in (slice(0, 7), slice(7, 40)):
+        for cols in (slice(0, 33), slice(33, 50)):
+            parts.add_bands(bands[0][rows, cols], bands[1][rows, cols])
+    assert parts.to_json() == whole.to_json()

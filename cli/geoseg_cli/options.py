@@ -244,7 +244,7 @@ def check_scene(path: Path, *, what: str = "scene", remote: bool = False) -> Non
     if remote and is_remote(path):
         parse(path, what=what, error=SceneError)
         return
-    head = _read_head(path, what=what, error=SceneError)
+    head = read_head(path, what=what, error=SceneError)
     if formats.raster_driver(head) is None:
         raise SceneError(f"{what} {path} is {formats.describe(head)}; give a GeoTIFF")
 
@@ -261,7 +261,7 @@ def check_prediction(path: Path) -> bool:
     if is_remote(path):
         check_scene(path, what="mask", remote=True)
         return True
-    head = _read_head(path, what="mask", error=SceneError)
+    head = read_head(path, what="mask", error=SceneError)
     if formats.raster_driver(head) is not None:
         return True
     if formats.vector_driver(head, path.suffix) is None:
@@ -277,10 +277,15 @@ def check_labels(path: Path, *, folder: bool = False) -> None:
     """
     if folder and path.is_dir():
         return
-    _read_head(path, what="labels", error=LabelsError)
+    read_head(path, what="labels", error=LabelsError)
 
 
-def _read_head(path: Path, *, what: str, error: type[InputError]) -> bytes:
+def read_head(path: Path, *, what: str, error: type[InputError]) -> bytes:
+    """First bytes of a file, as :func:`geoseg.raster.formats.read_head`, with a guess at what a typo meant.
+
+    Raises:
+        InputError: of class ``error``; there is no such file, or none that can be read.
+    """
     from geoseg.raster import formats
 
     try:

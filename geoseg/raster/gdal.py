@@ -201,7 +201,7 @@ def _item_bytes(dtype: str) -> int:
 
 
 def read_vector(
-    path: Path, *, layer: str | None = None, columns: Sequence[str] | None = None
+    path: Path, *, layer: str | None = None, columns: Sequence[str] | None = None, what: str = "labels"
 ) -> geopandas.GeoDataFrame:
     """Read a vector file of the allow-list.
 
@@ -209,55 +209,60 @@ def read_vector(
         path: GeoPackage, GeoJSON, Shapefile, FlatGeobuf or GeoParquet (with pyarrow installed).
         layer: name of the layer; not needed when only one layer has geometries.
         columns: attribute columns to read; all when not given.
+        what: how messages call the file.
 
     Raises:
         LabelsError: missing, not a vector file geoseg reads, damaged, ambiguous, or a column is missing.
     """
     path = Path(path)
-    head = formats.read_head(path, what="labels", error=LabelsError)
+    head = formats.read_head(path, what=what, error=LabelsError)
     driver = formats.vector_driver(head, path.suffix)
     if driver is None:
         raise LabelsError(
-            f"labels {path} is {formats.describe(head)}; "
+            f"{what} {path} is {formats.describe(head)}; "
             "give a GeoPackage, GeoJSON, Shapefile, FlatGeobuf, GeoParquet or a GeoTIFF of class ids"
         )
-    frame = _read_parquet(path) if driver == formats.GEOPARQUET else _read_ogr(path, driver, layer)
+    frame = (
+        _read_parquet(path, what) if driver == formats.GEOPARQUET else _read_ogr(path, driver, layer, what)
+    )
     present = [str(column) for column in frame.columns if column != frame.geometry.name]
     missing = [column for column in columns or () if column not in present]
     if missing:
-        raise LabelsError(f"labels {path} has no column {missing[0]}; it has {', '.join(present) or 'none'}")
+        raise LabelsError(f"{what} {path} has no column {missing[0]}; it has {', '.join(present) or 'none'}")
     return frame if columns is None else frame[[*columns, frame.geometry.name]]
 
 
-def _read_ogr(path: Path, driver: str, layer: str | None) -> geopandas.GeoDataFrame:
+def _read_ogr(path: Path, driver: str, layer: str | None, what: str) -> geopandas.GeoDataFrame:
     # Here, not above: it takes a third of a second that work on rasters alone has no use for.
     import geopandas
 
     if driver == "GeoJSON":
-        _check_geojson_crs(path)
+        _check_geojson_crs(path, what)
     if any(sign in str(path.absolute()) for sign in ";?!"):
         # pyogrio reads them as parts of a URL and would open another file.
-        raise LabelsError(f"labels {path} has one of ; ? ! in its path; rename it")
-    with gdal_errors("reading labels", path, error=LabelsError), quiet():
+        raise LabelsError(f"{what} {path} has one of ; ? ! in its path; rename it")
+    with gdal_errors(f"reading {what}", path, error=LabelsError), quiet():
         opened_by = pyogrio.read_info(path.absolute(), layer=layer or 0)["driver"]
         if opened_by != driver and {opened_by, driver} != {"GeoJSON", "GeoJSONSeq"}:
-            raise LabelsError(f"labels {path} looks like {driver} but opens as {opened_by}; convert it")
-        frame = pyogrio.read_dataframe(path.absolute(), layer=layer or _only_layer(path), use_arrow=False)
+            raise LabelsError(f"{what} {path} looks like {driver} but opens as {opened_by}; convert it")
+        frame = pyogrio.read_dataframe(
+            path.absolute(), layer=layer or _only_layer(path, what), use_arrow=False
+        )
     if not isinstance(frame, geopandas.GeoDataFrame):
-        raise LabelsError(f"labels {path} has no geometries; give polygons")
+        raise LabelsError(f"{what} {path} has no geometries; give polygons")
     return frame
 
 
-def _only_layer(path: Path) -> str:
+def _only_layer(path: Path, what: str) -> str:
     layers = [str(name) for name, geometry in pyogrio.list_layers(path.absolute()) if geometry is not None]
     if not layers:
-        raise LabelsError(f"labels {path} has no layer with geometries; give polygons")
+        raise LabelsError(f"{what} {path} has no layer with geometries; give polygons")
     if len(layers) > 1:
-        raise LabelsError(f"labels {path} has layers {', '.join(layers)}; give a file with one of them")
+        raise LabelsError(f"{what} {path} has layers {', '.join(layers)}; give a file with one of them")
     return layers[0]
 
 
-def _check_geojson_crs(path: Path) -> None:
+def _check_geojson_crs(path: Path, what: str) -> None:
     """Refuse a GeoJSON that gives its CRS as an address; GDAL would try to fetch it."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for found in re.finditer(rb'"crs"\s*:\s*(?=\{)', content):
@@ -267,12 +272,12 @@ def _check_geojson_crs(path: Path) -> None:
             except (ValueError, RecursionError):
                 continue  # too long for a CRS, or damaged: GDAL says which
             if crs.get("type") not in {"name", "EPSG"}:
-                raise LabelsError(f"labels {path} gives its CRS as {crs.get('type')!r}; give it by name")
+                raise LabelsError(f"{what} {path} gives its CRS as {crs.get('type')!r}; give it by name")
 
 
-def _read_parquet(path: Path) -> geopandas.GeoDataFrame:
+def _read_parquet(path: Path, what: str) -> geopandas.GeoDataFrame:
     if importlib.util.find_spec("pyarrow") is None:
-        raise LabelsError(f"labels {path} is GeoParquet, which needs pyarrow; pip install 'geoseg[parquet]'")
+        raise LabelsError(f"{what} {path} is GeoParquet, which needs pyarrow; pip install 'geoseg[parquet]'")
     import geopandas
     import pyarrow
 
@@ -280,4 +285,4 @@ def _read_parquet(path: Path) -> geopandas.GeoDataFrame:
         with path.open("rb") as file:
             return geopandas.read_parquet(file)
     except (pyarrow.ArrowException, ValueError, KeyError, OSError, *GDAL_ERRORS) as reason:
-        raise LabelsError(f"reading labels {path} failed: {_reason(reason)}; is it GeoParquet?") from reason
+        raise LabelsError(f"reading {what} {path} failed: {_reason(reason)}; is it GeoParquet?") from reason

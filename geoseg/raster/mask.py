@@ -102,7 +102,31 @@ class Mask:
             SceneError: a value is no class id.
             ReadError: the file is damaged there.
         """
-        (values,), valid = self._scene.read(window)
+        return self._class_ids(*self._scene.read(window))
+
+    def read_shrunk(self, window: Window, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """A look at a window within the mask in ``shape`` (h, w) pixels: class ids, 255 for nodata.
+
+        Raises:
+            SceneError, ReadError: as :meth:`read`.
+        """
+        return self._class_ids(*self._scene.read_shrunk(window, shape, smooth=False))
+
+    @property
+    def overviews(self) -> tuple[int, ...]:
+        """See :attr:`geoseg.raster.scene.Scene.overviews`."""
+        return self._scene.overviews
+
+    def tags(self) -> dict[str, str]:
+        """See :meth:`geoseg.raster.scene.Scene.tags`."""
+        return self._scene.tags()
+
+    def palette(self) -> dict[int, tuple[int, int, int]]:
+        """Colours that the file itself gives to ids; none when it has no palette."""
+        return self._scene.palette()
+
+    def _class_ids(self, bands: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        (values,) = bands
         if values.dtype != np.uint8:
             wrong = valid & ((values < 0) | (values > IGNORE))
             if wrong.any():
@@ -136,7 +160,7 @@ def open_mask(path: Path, *, what: str = "mask", remote: bool = False) -> Mask:
         return Mask(
             path=path,
             geobox=scene.geobox,
-            classes=_classes_of(scene.tags(), where),
+            classes=classes_of_tags(scene.tags(), where),
             nodata=scene.nodata,
             dtype=scene.dtype,
             _scene=scene,
@@ -155,10 +179,15 @@ def read_classes_tag(path: Path, *, what: str = "mask") -> ClassMap | None:
     """
     with open_raster(path, what=what) as dataset, gdal_errors(f"opening {what}", path, error=SceneError):
         tags: dict[str, str] = dataset.tags()
-    return _classes_of(tags, f"{what} {path}")
+    return classes_of_tags(tags, f"{what} {path}")
 
 
-def _classes_of(tags: Mapping[str, str], where: str) -> ClassMap | None:
+def classes_of_tags(tags: Mapping[str, str], where: str) -> ClassMap | None:
+    """Classes that a raster's tags tell, or ``None``; ``where`` is how a message calls the raster.
+
+    Raises:
+        SceneError: there is a tag, but a damaged one.
+    """
     text = tags.get(CLASSES_TAG)
     if text is None:
         return None

@@ -83,6 +83,11 @@ class RasterLabels:
         """What the user should know, as found so far."""
         return tuple(self._notes)
 
+    @property
+    def geobox(self) -> GeoBox:
+        """The raster's own grid."""
+        return self._mask.geobox
+
     def bounds_lonlat(self) -> BoundingBox | None:
         """Bounds of the raster in degrees (WGS 84), when known."""
         return self._mask.geobox.bounds_lonlat()

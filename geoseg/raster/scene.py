@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.windows import Window
 
 from geoseg.errors import SceneError
@@ -194,6 +194,50 @@ class Scene:
                 if value is not None:
                     band[valid & (band == value)] = np.nan
         return bands, valid
+
+    def read_shrunk(
+        self, window: Window, shape: tuple[int, int], *, smooth: bool
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """A look at a window within the scene in fewer pixels; from the file's overviews where it has some.
+
+        Args:
+            window: part of the scene; its edges may lie within pixels.
+            shape: (h, w) to return.
+            smooth: means of the pixels, for what is measured; else single ones, for ids.
+
+        Returns:
+            As :meth:`read`.
+
+        Raises:
+            ReadError: the file is damaged there, or the server no longer gives it.
+        """
+        resampling = Resampling.average if smooth else Resampling.nearest
+        with reading(f"reading {self._what}", self.remote or self.path):
+            values = self._dataset.read(
+                list(self.bands), window=window, out_shape=(len(self.bands), *shape), resampling=resampling
+            ).astype(self.dtype, copy=False)
+            visible = np.ones(shape, np.bool_)
+            if self._alpha is not None:
+                visible &= self._dataset.read(self._alpha, window=window, out_shape=shape) > 0
+            if self._masked:
+                masks = self._dataset.read_masks(
+                    list(self._masked), window=window, out_shape=(len(self._masked), *shape)
+                )
+                visible &= (masks > 0).any(axis=0)
+        return values, visible & self._any_value(values)
+
+    @property
+    def overviews(self) -> tuple[int, ...]:
+        """By how much the file's own smaller copies are smaller; none when it has none."""
+        return tuple(int(factor) for factor in self._dataset.overviews(self.bands[0]))
+
+    def palette(self) -> dict[int, tuple[int, int, int]]:
+        """Colours of the values of the first band; none when the file has no palette."""
+        try:
+            colors = self._dataset.colormap(self.bands[0])
+        except ValueError:
+            return {}
+        return {int(value): (color[0], color[1], color[2]) for value, color in colors.items()}
 
     def has_value(self, bands: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Where what :meth:`read` returned has a value in each band, (B, h, w), or (h, w) for all alike.

@@ -51,7 +51,7 @@ class VectorLabels:
         self.classes = classes
         self._crs = frame.crs
         self._notes: list[str] = []
-        geometries, kept, self.repaired = _polygons(frame.geometry.to_numpy())
+        geometries, kept, self.repaired = valid_polygons(frame.geometry.to_numpy())
         if not len(geometries):
             raise LabelsError(f"labels {path} has no polygons; draw some, or buffer lines and points first")
         if len(geometries) < len(frame):
@@ -107,6 +107,17 @@ class VectorLabels:
     def notes(self) -> tuple[str, ...]:
         """What the user should know, as found so far."""
         return tuple(self._notes)
+
+    @property
+    def polygons(self) -> NDArray[Any]:
+        """The polygons (N,) in the file's CRS, in the order they are burned; see ``owner_ids``."""
+        return self._geometries
+
+    @property
+    def crs(self) -> pyproj.CRS | None:
+        """CRS of the file, when it has one."""
+        known: pyproj.CRS | None = self._crs
+        return known
 
     def _note(self, text: str) -> None:
         if text not in self._notes:
@@ -215,7 +226,7 @@ def _is_pixel_grid(transform: Affine) -> bool:
     return (transform.a, transform.b, transform.d, transform.e) == (1.0, 0.0, 0.0, 1.0)
 
 
-def _polygons(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp], int]:
+def valid_polygons(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp], int]:
     """Valid 2D polygons, the rows they come from, and how many had to be repaired."""
     flat = shapely.force_2d(geometries)
     polygonal = np.isin(shapely.get_type_id(flat), (3, 6, 7)) & ~shapely.is_empty(flat)

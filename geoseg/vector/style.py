@@ -13,7 +13,7 @@ from geoseg.classes import hex_digits_to_rgb
 _FILL_ALPHA = 140
 _OUTLINE_SHADE = 0.55
 _TABLE = """
-CREATE TABLE layer_styles (
+CREATE TABLE IF NOT EXISTS layer_styles (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
     f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
     useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
@@ -26,13 +26,13 @@ VALUES ('', '', ?, 'geom', 'classes', ?, '', 1, 'geoseg classes', '', NULL)
 """
 # QGIS itself registers the table like this.
 _REGISTER = """
-INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id)
+INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier, description, srs_id)
 VALUES ('layer_styles', 'attributes', 'layer_styles', 'QGIS layer styles', 0)
 """
 
 
 def add_style(geopackage: Path, layer: str, styles: Mapping[int, tuple[str, str]]) -> None:
-    """Add the default style of a layer, colouring it by ``class_id``.
+    """Add the default style of a layer, colouring it by ``class_id``; other layers keep theirs.
 
     Args:
         geopackage: a file that nobody has open.
