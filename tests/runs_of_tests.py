@@ -112,7 +112,7 @@ class Element:
 class _Reader(HTMLParser):
     """Takes a page apart, and insists that every element is closed by its own end tag."""
 
-    _VOID = frozenset({"meta", "img", "br", "hr", "link"})
+    _VOID = frozenset({"meta", "img", "br", "hr", "link", "input"})
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from geoseg.page.markup import Html, Node, el, join, name_of
+from geoseg.page.numbers import NONE, plain
 from geoseg.review.log import Curve, thinned
-from geoseg.review.markup import Html, Node, el, join, name_of
-from geoseg.review.numbers import NONE, plain
 
 WIDTH, HEIGHT = 400, 216
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 14, 26

@@ -13,12 +13,12 @@ from geoseg.chips.store import SPLITS, ChipStore
 from geoseg.classes import BandStats
 from geoseg.config import Config
 from geoseg.models.card import fingerprint
-from geoseg.review.markup import Html, Node, el, join, name_of
-from geoseg.review.matrix import MAX_CLASSES
-from geoseg.review.numbers import count, percent, plain, size, some
+from geoseg.page.markup import Html, Node, el, join, name_of
+from geoseg.page.matrix import MAX_CLASSES
+from geoseg.page.numbers import count, percent, plain, size, some
+from geoseg.page.table import facts, folded, table, with_bar
 from geoseg.review.scores import class_name, class_shares
 from geoseg.review.source import Source
-from geoseg.review.table import facts, folded, table, with_bar
 
 MAX_NAMES = 8
 """Most names written out; longer lists are folded away."""

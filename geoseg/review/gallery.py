@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from geoseg.review.markup import Html, Node, el, join
-from geoseg.review.picture import Rgb
+from geoseg.page.markup import Html, Node, el, join
+from geoseg.page.picture import Rgb
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from geoseg.chips.store import Chip, ChipStore
 from geoseg.classes import IGNORE, BandStats
 from geoseg.metrics import BoundaryCounts, ConfusionMatrix
+from geoseg.page.picture import Ids, shown_bands, shrunk_ids, shrunk_image, stretched
 from geoseg.progress import Progress
 from geoseg.review.log import thinned
-from geoseg.review.picture import Ids, shown_bands, shrunk_ids, shrunk_image, stretched
 from geoseg.review.seen import Runner, Seen
 
 BOUNDARY_PX = 2

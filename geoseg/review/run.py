@@ -7,10 +7,10 @@ from pathlib import Path
 from geoseg import __version__
 from geoseg.chips.store import ChipStore
 from geoseg.outputs import staged_file
+from geoseg.page.markup import Html, Node, el, join
+from geoseg.page.page import Section, asset, page
 from geoseg.progress import SILENT, Progress
 from geoseg.review import facts, scores
-from geoseg.review.markup import Html, Node, el, join
-from geoseg.review.page import Section, page
 from geoseg.review.source import Source
 from geoseg.review.worst import worst_chips
 
@@ -63,6 +63,7 @@ def write_run_report(
             Section(name="versions", title="Versions", content=facts.versions(source)),
         ],
         foot=f"Written by geoseg {__version__}. This file needs no network and asks for nothing.",
+        scripts=[asset(__package__, "page.js")],
     )
     with staged_file(run / REPORT) as staged:
         staged.write_text(document, encoding="utf-8", newline="\n")

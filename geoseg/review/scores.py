@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from geoseg.chips.store import ChipStore
+from geoseg.page.markup import Html, Node, el, join, name_of
+from geoseg.page.matrix import MAX_CLASSES, confusions, matrix
+from geoseg.page.numbers import change, count, duration, percent, plain, score, some
+from geoseg.page.table import folded, table, tiles, with_bar
 from geoseg.review.curve import Line, chart, charts
 from geoseg.review.log import PART, Log, thinned
 from geoseg.review.look import BOUNDARY_PX, Findings
-from geoseg.review.markup import Html, Node, el, join, name_of
-from geoseg.review.matrix import MAX_CLASSES, confusions, matrix
-from geoseg.review.numbers import change, count, duration, percent, plain, score, some
 from geoseg.review.source import Source
-from geoseg.review.table import folded, table, tiles, with_bar
 
 MAX_LINES = 8
 """Most classes with a line in the chart of IoUs; the worst are drawn."""

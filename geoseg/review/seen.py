@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geoseg.chips.store import Chip
 from geoseg.classes import BandStats
-from geoseg.review.picture import Ids
+from geoseg.page.picture import Ids
 
 if TYPE_CHECKING:
     import torch

@@ -9,10 +9,10 @@ from geoseg.chips.store import ChipStore
 from geoseg.config import MAX_CONFIG_BYTES, Config, load_config
 from geoseg.errors import ConfigError, ModelError
 from geoseg.models.card import ModelCard, read_card
+from geoseg.page.numbers import some
 from geoseg.progress import Progress
 from geoseg.review.log import Log
 from geoseg.review.look import Findings, look_at
-from geoseg.review.numbers import some
 
 CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 MODEL, BEST = "model.safetensors", "best.safetensors"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from geoseg.chips.store import ChipStore
 from geoseg.classes import IGNORE
+from geoseg.page.markup import Html, Node, el, join, name_of
+from geoseg.page.numbers import percent, score, some
+from geoseg.page.picture import Ids, Rgb, data_address, jpeg, palette_png, ramp
+from geoseg.page.table import folded, table
 from geoseg.review.gallery import Legend, Picture, legends, row
 from geoseg.review.look import UNCERTAINTY_LEVELS, ChipScore, Findings, Panels
-from geoseg.review.markup import Html, Node, el, join, name_of
-from geoseg.review.numbers import percent, score, some
-from geoseg.review.picture import Ids, Rgb, data_address, jpeg, palette_png, ramp
 from geoseg.review.scores import split_words
-from geoseg.review.table import folded, table
 
 MAX_BYTES = 3_200_000
 """Most bytes of pictures; base64 makes a third more of them. Chips that do not fit are left out."""

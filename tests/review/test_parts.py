@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from scenes import not_georeferenced_is_fine
 
 from geoseg.classes import IGNORE
-from geoseg.review import numbers
+from geoseg.page import numbers
+from geoseg.page.markup import Html, el, escaped, join, visible
+from geoseg.page.matrix import MAX_CLASSES, confusions, gathered, matrix
+from geoseg.page.picture import jpeg, palette_png, ramp, shown_bands, shrunk_ids, shrunk_image, stretched
 from geoseg.review.curve import Line, chart, nice_ticks
 from geoseg.review.log import PART, Log, thinned
-from geoseg.review.markup import Html, el, escaped, join, visible
-from geoseg.review.matrix import MAX_CLASSES, confusions, gathered, matrix
-from geoseg.review.picture import jpeg, palette_png, ramp, shown_bands, shrunk_ids, shrunk_image, stretched
 
 
 class TestMarkup:
@@ -270,7 +270,7 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 def schemes() -> dict[str, dict[str, str]]:
     """The colours of the style sheet, in light and in dark."""
-    style = files("geoseg.review").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("geoseg.page").joinpath("page.css").read_text(encoding="utf-8")
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6})", block))
         for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
@@ -297,7 +297,7 @@ class TestColours:
             assert float(np.linalg.norm(seen[one] - seen[other])) > 12, (one, other)
 
     def test_figures_are_read_on_any_heat(self, scheme: str) -> None:
-        style = files("geoseg.review").joinpath("page.css").read_text(encoding="utf-8")
+        style = files("geoseg.page").joinpath("page.css").read_text(encoding="utf-8")
         found = re.findall(r"\.(h\d+) \{ background: (#\w{6}); color: (#\w{6});", style)
         heats = found[:11] if scheme == "light" else found[11:]
         assert [name for name, _, _ in heats] == [f"h{at}" for at in range(11)]

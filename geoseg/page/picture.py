@@ -35,14 +35,30 @@ def shown_bands(names: Sequence[str]) -> tuple[int, ...]:
 
 def stretched(bands: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """An image (H, W, 3) of one or three ``bands`` of any dtype, stretched; hatched where not ``valid``."""
+    return drawn(bands, valid, limits(bands, valid))
+
+
+def limits(bands: NDArray[Any], valid: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Values of each of the bands (B, H, W) that are drawn black and white."""
+    found = []
+    for band in bands.astype(np.float64):
+        known = band[valid & np.isfinite(band)]
+        low, high = np.percentile(known, STRETCH) if known.size else (0.0, 1.0)
+        found.append((float(low), float(high)))
+    return found
+
+
+def drawn(
+    bands: NDArray[Any], valid: NDArray[np.bool_], ends: Sequence[tuple[float, float]]
+) -> NDArray[np.uint8]:
+    """One or three ``bands`` as image (H, W, 3), black and white at ``ends``; hatched where not ``valid``."""
     values = bands.astype(np.float64)
     valid = valid & np.isfinite(values).all(axis=0)
-    drawn = np.zeros(values.shape, np.float64)
-    for band, out in zip(values, drawn, strict=True):
-        low, high = np.percentile(band[valid], STRETCH) if valid.any() else (0.0, 1.0)
+    shades = np.zeros(values.shape, np.float64)
+    for band, out, (low, high) in zip(values, shades, ends, strict=True):
         # A band of one value has no contrast to show: it is drawn grey.
         out[valid] = (band[valid] - low) / (high - low) if high > low else 0.5
-    image = np.round(255 * np.clip(drawn, 0.0, 1.0)).astype(np.uint8)
+    image = np.round(255 * np.clip(shades, 0.0, 1.0)).astype(np.uint8)
     rows, columns = np.indices(valid.shape)
     hatch = np.where((rows + columns) % _HATCH_PX < 2, *map(np.uint8, reversed(_HATCH)))
     image = np.where(valid, image, hatch)
@@ -66,7 +82,7 @@ def shrunk_ids(ids: Ids, step: int) -> Ids:
     return ids[step // 2 :: step, step // 2 :: step][:rows, :columns]
 
 
-def jpeg(image: NDArray[np.uint8]) -> bytes:
+def jpeg(image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
     """An image (H, W, 3) as JPEG."""
     import warnings
 
@@ -77,7 +93,7 @@ def jpeg(image: NDArray[np.uint8]) -> bytes:
     profile = {"driver": "JPEG", "height": height, "width": width, "count": 3, "dtype": "uint8"}
     with warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with memory.open(**profile, quality=JPEG_QUALITY) as file:
+        with memory.open(**profile, quality=quality) as file:
             file.write(np.moveaxis(image, -1, 0))
         return bytes(memory.read())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from geoseg.review.markup import Html, Node, el, join
+from geoseg.page.markup import Html, Node, el, join
 
 
 def table(

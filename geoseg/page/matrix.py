@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.review.markup import Html, el, name_of
-from geoseg.review.numbers import NONE, count, percent, short_count
-from geoseg.review.table import scrolling
+from geoseg.page.markup import Html, el, name_of
+from geoseg.page.numbers import NONE, count, percent, short_count
+from geoseg.page.table import scrolling
 
 MAX_CLASSES = 20
 """Most classes with a row and column of their own; the smaller ones share the last."""

@@ -1,0 +1,1 @@
+"""What pages are made of: a shell that asks for nothing, safe markup, tables, figures and pictures."""
