@@ -35,7 +35,21 @@ def test_help_in_the_readme_is_the_real_one() -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    ["tile", "doctor", "train", "predict", "merge", "vectorize", "evaluate", "check-seams", "demo", "info"],
+    [
+        "tile",
+        "doctor",
+        "train",
+        "predict",
+        "merge",
+        "vectorize",
+        "evaluate",
+        "report",
+        "view",
+        "export",
+        "check-seams",
+        "demo",
+        "info",
+    ],
 )
 def test_every_option_the_readme_names_exists(verb: str) -> None:
     shown = shown_help(verb)

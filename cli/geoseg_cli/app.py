@@ -15,14 +15,17 @@ from geoseg_cli import (
     demo,
     doctor,
     evaluate,
+    export,
     info,
     merge,
     options,
     predict,
+    report_verb,
     terminal,
     tile,
     train,
     vectorize,
+    view,
 )
 from geoseg_cli.report import Talk
 
@@ -183,7 +186,10 @@ for verb in (
     merge.merge,
     vectorize.vectorize,
     evaluate.evaluate,
+    report_verb.report,
+    view.view,
     check_seams.check_seams,
+    export.export,
     demo.demo,
     info.info,
 ):

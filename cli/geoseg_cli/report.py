@@ -17,7 +17,7 @@ from geoseg_cli.progress import TerminalProgress
 if TYPE_CHECKING:
     from geoseg.demo import DemoReport
     from geoseg.estimate import Estimate
-    from geoseg.evaluate import EvaluateReport
+    from geoseg.export import ExportReport
     from geoseg.merge import MergeReport
     from geoseg.predict import PredictManyReport, PredictReport
     from geoseg.seams import SeamsReport
@@ -194,6 +194,20 @@ def show_shard(talk: Talk, done: ShardReport) -> None:
     )
 
 
+def show_export(talk: Talk, done: ExportReport) -> None:
+    """What ``export`` made."""
+    lines = []
+    if done.onnx is not None and done.onnx_bytes is not None:
+        ground = "" if done.gsd_m is None else f" of {done.gsd_m * 100:.4g} cm"
+        lines.append(
+            f"wrote {done.onnx} ({done.onnx_bytes / 1e6:.0f} MB, chips of {done.size_px} x {done.size_px} px"
+            f"{ground}, {'refined' if done.refine else 'coarse'}) in {terminal.clock(done.seconds)}"
+        )
+    if done.card is not None:
+        lines.append(f"wrote {done.card}")
+    talk.show(done.to_json(), lines=lines)
+
+
 def show_merge(talk: Talk, done: MergeReport) -> None:
     """What ``merge`` made."""
     height, width = done.shape
@@ -287,27 +301,6 @@ def show_vectorize(talk: Talk, done: VectorizeReport) -> None:
             f"wrote {done.output} ({sum(done.polygons.values()):,} polygons, {done.vertices:,} vertices) "
             f"in {terminal.clock(done.seconds)}"
         ],
-    )
-
-
-def show_evaluate(talk: Talk, done: EvaluateReport) -> None:
-    """How good it is."""
-    lines = [
-        f"mIoU {number(done.miou)}, Boundary IoU {number(done.mean_boundary_iou)} "
-        f"({done.boundary_px} px), accuracy {number(done.accuracy)} over {done.pixels:,} px"
-    ]
-    if done.unpredicted_pixels:
-        lines.append(f"left out: {done.unpredicted_share:.2%} of the labelled land, which is not predicted")
-    talk.show(
-        done.to_json(),
-        table={
-            "IoU": done.iou,
-            "Boundary IoU": done.boundary_iou,
-            "precision": done.precision,
-            "recall": done.recall,
-            "F1": done.f1,
-        },
-        lines=lines,
     )
 
 

@@ -53,7 +53,10 @@ def test_every_stage_is_a_verb() -> None:
         "merge",
         "vectorize",
         "evaluate",
+        "report",
+        "view",
         "check-seams",
+        "export",
         "demo",
         "info",
     )
