@@ -105,9 +105,10 @@ def train(
     store = ChipStore.open(tiles)
     weights = check_chips(store, config)
     # Only now: importing torch takes seconds, and nobody should wait that long for a refusal.
+    from geoseg.models.borrowed import borrowed_torch
     from geoseg.models.inference import choose_device, choose_precision
     from geoseg.models.resume import load_state
-    from geoseg.models.trainer import Trainer, borrowed_torch
+    from geoseg.models.trainer import Trainer
     from geoseg.models.world import join_world, local_device, started_together
     from geoseg.training.session import Session
 

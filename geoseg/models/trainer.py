@@ -6,10 +6,9 @@ Knows tensors only. Where batches come from and where results go is the train st
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -400,28 +399,3 @@ def build_optimizer(network: torch.nn.Module, config: TrainConfig) -> torch.opti
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=_SGD_MOMENTUM, fused=True)
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-
-
-@contextmanager
-def borrowed_torch(
-    device: torch.device, threads: int | None = None, *, deterministic: bool = False
-) -> Iterator[None]:
-    """Leave torch's random state and settings as they were; ``threads`` to use meanwhile.
-
-    Args:
-        device: where is computed.
-        threads: CPU threads; torch's own choice when not given.
-        deterministic: use algorithms only that give the same bits each time.
-    """
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    if deterministic:
-        # cuBLAS reads this when it starts (https://docs.nvidia.com/cuda/cublas/#results-reproducibility).
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.set_num_threads(threads or before[0])
-            torch.use_deterministic_algorithms(before[1] or deterministic)
-            yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])

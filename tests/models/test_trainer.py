@@ -14,7 +14,8 @@ from torch import Tensor
 from geoseg.classes import BandStats
 from geoseg.config import Config, LossConfig, ModelConfig, TrainConfig
 from geoseg.errors import ModelError, TrainingError
-from geoseg.models.trainer import Trainer, borrowed_torch, build_optimizer
+from geoseg.models.borrowed import borrowed_torch
+from geoseg.models.trainer import Trainer, build_optimizer
 
 STATS = BandStats(count=(4,) * 3, mean=(0.0,) * 3, m2=(4.0,) * 3, minimum=(-9.0,) * 3, maximum=(9.0,) * 3)
 """Mean 0 and standard deviation 1: bands are normalised already."""
