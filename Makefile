@@ -46,7 +46,7 @@ wheel: $(VENV)/.dev
 check: lint types imports test wheel
 
 bench: $(VENV)/.dev
-	@for script in benchmarks/predict.py benchmarks/vectorize.py benchmarks/simplify.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/train.py benchmarks/predict.py benchmarks/vectorize.py benchmarks/simplify.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
