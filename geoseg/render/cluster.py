@@ -227,6 +227,9 @@ class _Dealer:
             self._counts.seen += done.seen
             self._counts.skipped += done.skipped
             if not self._missing.isdisjoint(group):
+                # It may have finished after the folder was last looked at.
+                self._adopt()
+            if not self._missing.isdisjoint(group):
                 raise OutputError(
                     f"a worker's blocks did not arrive in {self._errand.folder}; "
                     "write to a folder that all workers share under the same path"
