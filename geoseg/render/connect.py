@@ -27,6 +27,9 @@ CONNECT_S = 15
 WORKERS_S = 60
 """Seconds without a worker before the run is given up."""
 
+STARTED_MB = 1000
+"""What a process that was just started holds at most, in MB: the libraries take 800."""
+
 _LOOK_S = 0.1
 
 
@@ -111,7 +114,8 @@ def _local_processes(session: Session, resources: Resources) -> int:
     """As many as there are cores, or fewer where memory is short."""
     blocks, job = session.blocks, session.job()
     wide = min(strip_blocks(blocks), blocks.shape[1])
-    each = held_mb() + peak_mb(blocks, job.appetite, workers=1, blocks_wide=wide)
+    # This process may hold much more than those it starts, which have the libraries and the model.
+    each = min(held_mb(), STARTED_MB) + peak_mb(blocks, job.appetite, workers=1, blocks_wide=wide)
     fit = int((resources.memory_mb or default_memory_mb()) // each)
     return max(1, min(resources.workers or default_workers("cpu"), fit))
 

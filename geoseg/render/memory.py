@@ -26,6 +26,9 @@ _ASSEMBLY_MB = 160
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _CGROUP_USED = (Path("/sys/fs/cgroup/memory.current"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"))
+_CGROUP_STAT = (Path("/sys/fs/cgroup/memory.stat"), Path("/sys/fs/cgroup/memory/memory.stat"))
+_CGROUP_CACHE = ({"active_file", "inactive_file"}, {"total_active_file", "total_inactive_file"})
+"""Pages of files, which the kernel gives back when memory is short, by cgroup's versions 2 and 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +157,17 @@ def _meminfo_mb() -> float | None:
 
 
 def _cgroup_mb() -> float | None:
-    for limit, used in zip(_CGROUP_LIMITS, _CGROUP_USED, strict=True):
+    for limit, used, stat, cache in zip(
+        _CGROUP_LIMITS, _CGROUP_USED, _CGROUP_STAT, _CGROUP_CACHE, strict=True
+    ):
         try:
-            return max(0.0, int(limit.read_text()) - int(used.read_text())) / 1e6
+            free = int(limit.read_text()) - int(used.read_text())
+            rows = [line.split() for line in stat.read_text().splitlines()]
+            # What was read or written lately counts as used, gigabytes after a large raster.
+            free += sum(int(value) for name, value in rows if name in cache)
         except (OSError, ValueError):
             continue  # no such file, or "max"
+        return max(0.0, free) / 1e6
     return None
 
 

@@ -346,7 +346,7 @@ def test_a_killed_worker_changes_nothing_and_nobody_is_left(
         model=model,
         config=FP32,
         device="cpu",
-        resources=Resources(dask="local", workers=2),
+        resources=Resources(dask="local", workers=2, memory_mb=8000),
         progress=progress,
     )
     assert report.output.read_bytes() == expected

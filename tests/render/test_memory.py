@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from geoseg.errors import InputError
+from geoseg.render import memory
 from geoseg.render.blocks import BlockGrid
 from geoseg.render.grid import ChipGrid
 from geoseg.render.memory import Appetite, available_mb, default_memory_mb, divide, peak_mb, strips
@@ -63,3 +66,27 @@ def test_strips_hold_every_wanted_block_once() -> None:
 
 def test_defaults_are_a_share_of_what_is_free() -> None:
     assert 0 < default_memory_mb() < available_mb()
+
+
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        (("memory.max", "memory.current"), ("active_file 3000000", "inactive_file 1000000")),
+        (("limit_in_bytes", "usage_in_bytes"), ("total_active_file 3000000", "total_inactive_file 1000000")),
+    ],
+)
+def test_the_cache_of_files_is_free_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], rows: tuple[str, str]
+) -> None:
+    version = int(names[0] == "limit_in_bytes")
+    limit, used = (tmp_path / name for name in names)
+    limit.write_text("10000000\n")
+    used.write_text("7000000\n")
+    stat = tmp_path / "memory.stat"
+    stat.write_text("\n".join(("anon 2000000", *rows, "file 4500000")))
+    absent = tmp_path / "absent"
+    for name, path in (("_CGROUP_LIMITS", limit), ("_CGROUP_USED", used), ("_CGROUP_STAT", stat)):
+        monkeypatch.setattr(memory, name, (absent, path) if version else (path, absent))
+    assert available_mb() == 7.0
+    limit.write_text("max\n")
+    assert available_mb() > 100
