@@ -109,6 +109,9 @@ class LossConfig(_Section):
     """Cross-entropy of the upsampled coarse map + of the points (+ of the auxiliary head)."""
 
     coarse_weight: float = Field(1.0, ge=0.0)
+    coarse_per_pixel: Share = 0.0
+    """The coarse map is compared at this many points for a pixel, chosen like those of the head; 0 compares
+    it everywhere, which is 1.5 % of a step."""
     point_weight: float = Field(1.0, ge=0.0)
     auxiliary_weight: float = Field(0.4, ge=0.0)
     dice_weight: float = Field(0.0, ge=0.0)

@@ -78,10 +78,8 @@ def training_loss(
     labels = pad_to_multiple(labels, model.stride, IGNORE)
     with drawing_from(model, generators):
         output: CoarseOutput = model(images)
-    full = upsample(output.logits.float(), (labels.shape[1], labels.shape[2]))
-    near = None if loss.border_weight == 1.0 else near_borders(labels, loss.border_px)
-    weights = None if near is None else 1.0 + (loss.border_weight - 1.0) * near
-    coarse = mean_cross_entropy(full, labels, class_weights, weights, process_mean=process_mean)
+    compared, truth, weights = _compared(output.logits, labels, points, loss, generators)
+    coarse = mean_cross_entropy(compared, truth, class_weights, weights, process_mean=process_mean)
     total = loss.coarse_weight * coarse
     none = torch.zeros_like(coarse)
     point, auxiliary, dice = none, none, none
@@ -102,7 +100,7 @@ def training_loss(
         auxiliary = mean_cross_entropy(coarser, labels, class_weights, process_mean=process_mean)
         total = total + loss.auxiliary_weight * auxiliary
     if loss.dice_weight > 0.0:
-        dice = dice_loss(full, labels)
+        dice = dice_loss(compared, truth)
         total = total + loss.dice_weight * dice
     return LossParts(
         total=total,
@@ -111,6 +109,34 @@ def training_loss(
         auxiliary=auxiliary.detach(),
         dice=dice.detach(),
     )
+
+
+def _compared(
+    logits: Tensor,
+    labels: Tensor,
+    points: PointConfig,
+    loss: LossConfig,
+    generators: Sequence[torch.Generator],
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The coarse map and the labels where they are compared, and weights: everywhere, or at points.
+
+    At points it is the loss of Cheng et al., "Masked-attention Mask Transformer" (arXiv 2112.01527).
+
+    Returns:
+        Logits (N, K, ...), labels (N, ...) and weights (N, ...), or ``None`` for equal ones.
+    """
+    near = None if loss.border_weight == 1.0 else near_borders(labels, loss.border_px)
+    if loss.coarse_per_pixel == 0.0:
+        compared, truth = upsample(logits.float(), (labels.shape[1], labels.shape[2])), labels
+    else:
+        count = training_count((labels.shape[1], labels.shape[2]), loss.coarse_per_pixel)
+        candidates, coverage = draw_points(
+            count, generators, over_generation=points.over_generation, importance=points.importance
+        )
+        where = training_points(logits, candidates, coverage, count)
+        compared, truth = point_sample(logits.float(), where), labels_at(labels, where)
+        near = None if near is None else labels_at(near, where)
+    return compared, truth, None if near is None else 1.0 + (loss.border_weight - 1.0) * near
 
 
 def point_logits(model: PointRendDeepLab, output: CoarseOutput, points: Tensor) -> Tensor:
@@ -165,14 +191,15 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     above and below, so that a class neither there nor predicted costs nothing.
 
     Args:
-        logits: (N, K, H, W) float32.
-        labels: (N, H, W) int64, 255 = unknown: such pixels do not count.
+        logits: (N, K, H, W) or, of points, (N, K, P), float32.
+        labels: (N, H, W) or (N, P) int64, 255 = unknown: such pixels do not count.
     """
+    over = tuple(range(2, logits.ndim))
     known = (labels != IGNORE).unsqueeze(1)
     shares = logits.softmax(dim=1) * known
     truth = F.one_hot(labels.where(known[:, 0], 0), logits.shape[1]).movedim(-1, 1) * known
-    both = (shares * truth).sum(dim=(2, 3))
-    sizes = shares.square().sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
+    both = (shares * truth).sum(dim=over)
+    sizes = shares.square().sum(dim=over) + truth.sum(dim=over)
     return 1.0 - ((2.0 * both + _DICE_SMOOTHING) / (sizes + _DICE_SMOOTHING)).mean()
 
 

@@ -88,6 +88,33 @@ def test_padding_has_no_labels(network: PointRendDeepLab) -> None:
     assert float(parts.coarse) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.parametrize("border_weight", [1.0, 5.0])
+def test_points_of_the_coarse_map_stand_for_all_of_it(
+    network: PointRendDeepLab, border_weight: float
+) -> None:
+    network.eval()
+    images, _ = batch((64, 64))
+    labels = torch.zeros(1, 64, 64, dtype=torch.long)
+    labels[:, :, 20:] = 1
+    labels[:, 50:] = 255
+
+    def coarse(per_pixel: float, importance: float) -> tuple[float, float]:
+        with torch.no_grad():
+            parts = training_loss(
+                network,
+                images,
+                labels,
+                points=PointConfig(importance=importance),
+                loss=LossConfig(coarse_per_pixel=per_pixel, border_weight=border_weight, dice_weight=1.0),
+                generators=chance(1),
+            )
+        return float(parts.coarse), float(parts.dice)
+
+    everywhere = coarse(0.0, 0.0)
+    assert coarse(1.0, 0.0) == pytest.approx(everywhere, rel=0.02)
+    assert coarse(1 / 64, 0.75) != pytest.approx(everywhere, rel=0.001)
+
+
 def test_points_follow_the_generator(network: PointRendDeepLab) -> None:
     network.eval()
     images, labels = batch((64, 64), chips=2)
