@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS))
     parser.add_argument("--base", nargs="*", default=[], help="options of every variant")
-    parser.add_argument("--class-name", default="object")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--class-name", default="object")
+    kinds.add_argument("--class-column", help="field of the labels that tells the classes apart")
     parser.add_argument("--boundary", help="tile --boundary")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,7 @@ def main() -> None:
 def as_article(arguments: list[str]) -> int:
     """Run geoseg with the article's choice of training points."""
     from geoseg.models import losses
-    from geoseg.models.pointrend import point_sample
+    from geoseg.models.points import point_sample
     from geoseg_cli.main import main as run_geoseg
 
     def sorted_first(logits: Tensor, candidates: Tensor, coverage: Tensor, count: int) -> Tensor:
@@ -124,6 +126,13 @@ def labels_of(labels: Path, scene: Path) -> Path:
     )
 
 
+def class_of(options: argparse.Namespace) -> list[str]:
+    """How tile is told the classes."""
+    if options.class_column:
+        return ["--class-column", options.class_column]
+    return ["--class-name", options.class_name]
+
+
 def make_chips(options: argparse.Namespace, split: dict[str, list[Path]], seed: int) -> Path:
     """Chips of the train and val scenes."""
     chips: Path = options.output / f"chips-{seed}"
@@ -136,7 +145,7 @@ def make_chips(options: argparse.Namespace, split: dict[str, list[Path]], seed: 
             labels = ["--labels", str(options.labels)]
         extra = ["--boundary", options.boundary] if options.boundary else []
         geoseg("tile", *[str(scene) for scene, _ in known], *labels, "-o", str(chips), *extra,
-               "--class-name", options.class_name, "--split-file", str(table))  # fmt: skip
+               *class_of(options), "--split-file", str(table))  # fmt: skip
     return chips
 
 
@@ -169,7 +178,12 @@ def run(
             names = mask.classes.names
             height, width = mask.geobox.shape
             predicted = mask.read(Window(0, 0, width, height))
-            with open_labels(labels_of(options.labels, scene), class_name=options.class_name) as labels:
+            with open_labels(
+                labels_of(options.labels, scene),
+                class_column=options.class_column,
+                class_name=None if options.class_column else options.class_name,
+                classes=mask.classes,
+            ) as labels:
                 truth = labels.burn(mask.geobox)
         if matrix is None:
             matrix = ConfusionMatrix(len(names))

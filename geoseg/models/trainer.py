@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,18 +22,15 @@ from geoseg.classes import BandStats
 from geoseg.config import Config, TrainConfig
 from geoseg.errors import ModelError, TrainingError
 from geoseg.models.average import average_decay, average_of, update_average
-from geoseg.models.deeplab import PointRendDeepLab, build_model
 from geoseg.models.depthwise import widen_depthwise_gradients
-from geoseg.models.inference import predict_logits
-from geoseg.models.losses import training_loss
 from geoseg.models.normalise import Normaliser
 from geoseg.models.norms import batch_norms_over_processes
 from geoseg.models.randomness import chip_generators
 from geoseg.models.schedule import learning_rate
+from geoseg.models.task import SemanticTask, Task
 from geoseg.models.world import World
 
 _SGD_MOMENTUM = 0.9
-_PARTS = ("loss", "coarse", "point", "auxiliary", "dice")
 
 
 class Batch(Protocol):
@@ -75,7 +71,7 @@ class EpochFigures:
 
     Attributes:
         parts: means over the epoch's chips: ``loss`` is what was minimised, the others are its parts
-            without their weights: ``coarse``, ``point``, ``auxiliary``, ``dice``.
+            without their weights, as the task names them.
         learning_rate: of the last step.
         seconds: wall time.
         samples: chips trained on.
@@ -109,14 +105,14 @@ class _Tally:
     """Sums of an epoch so far."""
 
     epoch: int = 0
-    sums: tuple[float, ...] = (0.0,) * len(_PARTS)
+    sums: tuple[float, ...] = ()
     samples: int = 0
     seconds: float = 0.0
     waited: float = 0.0
 
 
 class Trainer:
-    """Trains a :class:`PointRendDeepLab` and keeps the average of its weights.
+    """Trains the network of a task and keeps the average of its weights.
 
     All randomness follows from the seed of the run and the seeds of the chips: a run that goes on from
     :meth:`state`, after any step, ends with the same weights as one that never stopped.
@@ -154,20 +150,19 @@ class Trainer:
         self._device = device
         self._autocast = autocast
         self._world = world or World()
-        self._class_weights = None if class_weights is None else torch.tensor(class_weights, device=device)
         self._normaliser = Normaliser(stats, device)
         torch.manual_seed(config.train.seed)
-        network = build_model(config.model, bands=len(stats.mean), classes=classes).to(device)
-        self.network: PointRendDeepLab = network.to(memory_format=torch.channels_last)
+        weights = None if class_weights is None else torch.tensor(class_weights, device=device)
+        self._task: Task = SemanticTask(config, bands=len(stats.mean), classes=classes, class_weights=weights)
+        # Modules move in place.
+        self.network: nn.Module = self._task.network.to(device).to(memory_format=torch.channels_last)
         self.average = average_of(self.network)
         if device.type == "cpu" and autocast is not None and not config.train.compile:
             # Compiled code is slower with it, and gains less than it does.
             widen_depthwise_gradients(self.network)
-        loss = _Loss(self.network, self._loss_of)
-        if config.loss.point_weight == 0.0:
-            self.network.point_head.requires_grad_(False)
         if config.train.compile:
-            self.network.backbone.compile()
+            self._task.compile()
+        loss = _Loss(self.network, self._loss_of)
         self._loss: nn.Module = loss
         if self._world.size > 1:
             batch_norms_over_processes(loss, device)
@@ -206,7 +201,7 @@ class Trainer:
             TrainingError: the loss or the gradients are not finite.
         """
         if self._tally.epoch != epoch:
-            self._tally, self.seen = _Tally(epoch=epoch), 0
+            self._tally, self.seen = _Tally(epoch=epoch, sums=(0.0,) * len(self._task.parts)), 0
         self.network.train()
         tally, rate = self._tally, math.nan
         source, began = iter(batches), time.perf_counter()
@@ -230,21 +225,18 @@ class Trainer:
         tally.seconds += time.perf_counter() - began
         means = (np.array(tally.sums) / max(tally.samples, 1)).tolist()
         return EpochFigures(
-            parts=dict(zip(_PARTS, means, strict=True)),
+            parts=dict(zip(self._task.parts, means, strict=True)),
             learning_rate=rate,
             seconds=tally.seconds,
             samples=tally.samples,
             waited=tally.waited,
         )
 
-    def predict(self, batch: Batch) -> NDArray[np.uint8]:
-        """Refined class ids (N, H, W) of a batch by the averaged network."""
+    def answer(self, batch: Batch) -> Any:
+        """What the averaged network says of a batch: of a semantic task class ids (N, H, W)."""
         images = self._normaliser(self._moved(batch.bands), self._moved(batch.valid))
-        refine = self._config.loss.point_weight > 0.0
         with self._precision():
-            logits = predict_logits(self.average, images, refine=refine)
-        ids: NDArray[np.uint8] = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
-        return ids
+            return self._task.answer(self.average, images)
 
     def state(self) -> dict[str, Any]:
         """All that :meth:`load_state` needs to go on: tensors and plain values."""
@@ -282,13 +274,13 @@ class Trainer:
         return self._world.size * self._config.train.batch_size
 
     def _step(self, batch: Batch, rate: float) -> Tensor:
-        """One optimiser step: (6,) float32 of the loss, its parts and the norm of the gradients."""
+        """One optimiser step: float32 of the loss, its parts and the norm of the gradients."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
         count = len(batch.labels)
         starts = _part_starts(count, self._config.train.accumulate)
-        sums = torch.zeros(len(_PARTS), device=self._device)
+        sums = torch.zeros(len(self._task.parts), device=self._device)
         for start, stop in pairwise(starts):
             with self._alone(stop < count), self._precision():
                 figures = self._loss(*self._inputs(batch, start, stop)) * ((stop - start) / count)
@@ -304,8 +296,8 @@ class Trainer:
         self.steps_done += 1
         return torch.cat([self._world.mean(sums), norm.unsqueeze(0)])
 
-    def _inputs(self, batch: Batch, start: int, stop: int) -> tuple[Tensor, Tensor, list[torch.Generator]]:
-        """What the network sees of a part of the batch, its labels, and the chips' generators."""
+    def _inputs(self, batch: Batch, start: int, stop: int) -> tuple[Tensor, Any, list[torch.Generator]]:
+        """What the network sees of a part of the batch, what it is to answer, and the chips' generators."""
         part = slice(start, stop)
         generators = chip_generators(batch.seeds[part], self._device)
         images = self._normaliser.jittered(
@@ -316,20 +308,10 @@ class Trainer:
             noise=self._moved(batch.noise[part]),
             generators=generators,
         )
-        return images, self._moved(batch.labels[part]).long(), generators
+        return images, self._task.targets(batch, part, self._device), generators
 
-    def _loss_of(self, images: Tensor, labels: Tensor, generators: list[torch.Generator]) -> Tensor:
-        parts = training_loss(
-            self.network,
-            images,
-            labels,
-            points=self._config.points,
-            loss=self._config.loss,
-            generators=generators,
-            class_weights=self._class_weights,
-            process_mean=self._world.mean,
-        )
-        return torch.stack([parts.total, parts.coarse, parts.point, parts.auxiliary, parts.dice])
+    def _loss_of(self, images: Tensor, targets: Any, generators: list[torch.Generator]) -> Tensor:
+        return self._task.loss(images, targets, generators, self._world.mean)
 
     def _alone(self, alone: bool) -> AbstractContextManager[None]:
         """Whether gradients stay in this process for now, because more of the step's are to come."""
@@ -377,9 +359,9 @@ class _Loss(nn.Module):
         self.network = network
         self._loss = loss
 
-    def forward(self, images: Tensor, labels: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """(5,) float32: the loss, with gradient, and its parts."""
-        return self._loss(images, labels, generators)
+    def forward(self, images: Tensor, targets: Any, generators: list[torch.Generator]) -> Tensor:
+        """Float32: the loss, with gradient, and its parts."""
+        return self._loss(images, targets, generators)
 
 
 def _part_starts(count: int, parts: int) -> list[int]:

@@ -32,7 +32,7 @@ def validate(trainer: Trainer, dataset: ChipDataset, world: World, device: torch
         for index, batch in zip(mine, batches, strict=True):
             chip = dataset.chips[index]
             truth = batch.labels[0].numpy()
-            predicted = trainer.predict(batch)[0]
+            predicted = trainer.answer(batch)[0].cpu().numpy()
             counted = np.zeros(truth.shape, np.bool_)
             col, row = chip.own[0] - chip.window[0], chip.own[1] - chip.window[1]
             counted[row : row + chip.own[3], col : col + chip.own[2]] = True

@@ -86,7 +86,7 @@ def test_it_learns_to_tell_a_square_from_ground() -> None:
         last = learner.train_epoch(epoch, [batch(seed) for seed in range(5)], chips=15)
     assert last.loss < 0.4 * first.loss
     unseen = batch(99)
-    assert (learner.predict(unseen) == unseen.labels.numpy()).mean() > 0.95
+    assert (learner.answer(unseen).numpy() == unseen.labels.numpy()).mean() > 0.95
 
 
 def test_going_on_from_a_state_is_exact() -> None:
@@ -163,7 +163,7 @@ def test_without_points_the_head_stays_and_the_coarse_map_is_validated() -> None
     learner.train_epoch(1, [batch(1)], chips=3)
     for name, values in learner.network.point_head.state_dict().items():
         assert torch.equal(values, before[name])
-    assert learner.predict(batch(2)).shape == (3, 64, 64)
+    assert learner.answer(batch(2)).shape == (3, 64, 64)
 
 
 def test_deterministic_algorithms_are_used_meanwhile_only() -> None:
