@@ -42,7 +42,9 @@ from geoseg.models.checkpoint import load_model, save_model
 from geoseg.models.deeplab import build_model
 from geoseg.models.engine import ChipNetwork
 from geoseg.models.inference import DEFAULT_MARGIN, DTYPES
-from geoseg.models.pointrend import FineRows, area_cap, subdivide
+from geoseg.models.point_choice import area_cap
+from geoseg.models.pointrend import subdivide
+from geoseg.models.points import FineRows
 from geoseg.render.grid import ChipGrid
 from geoseg.render.session import default_workers
 

@@ -34,12 +34,13 @@ from torch.utils.data import DataLoader, Dataset
 from geoseg.chips.batches import ChipBatch, batches_of, epoch_order
 from geoseg.chips.dataset import ChipDataset
 from geoseg.chips.store import ChipStore
-from geoseg.config import Config, TileConfig, load_config
+from geoseg.config import Config, TileConfig
 from geoseg.models.deeplab import build_model
 from geoseg.models.inference import choose_device, choose_precision
 from geoseg.models.losses import training_loss
 from geoseg.models.randomness import chip_generators
 from geoseg.models.trainer import Trainer, build_optimizer
+from geoseg.presets import load_config
 from geoseg.sample.farmland import CLASS_COLUMN, write_farmland
 from geoseg.tile import tile
 

@@ -168,7 +168,10 @@ def run(
     train_wall = time.perf_counter() - started
     masks = folder / "masks"
     plain = ["--no-refine"] if set(PLAIN) <= set(overrides) else []
-    cpu = geoseg("predict", *map(str, split["test"]), "-o", str(masks), "--overwrite",
+    masks.mkdir(exist_ok=True)
+    # Several scenes go to a folder, one to a file.
+    goal = masks if len(split["test"]) > 1 else masks / f"{split['test'][0].stem}.tif"
+    cpu = geoseg("predict", *map(str, split["test"]), "-o", str(goal), "--overwrite",
                  "--model", str(folder / "run"), *plain)  # fmt: skip
     start_cpu = geoseg("info", "--env")
     matrix: ConfusionMatrix | None = None

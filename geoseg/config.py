@@ -1,33 +1,30 @@
-"""Every option and its default, once.
-
-A preset or ``--config`` file holds only what differs::
-
-    model:
-      architecture: deeplabv3_resnet50
-    train:
-      epochs: 80
-
-Unknown keys are errors. The file is size-capped and safe-loaded: it may come from a stranger.
-"""
+"""Every option and its default, once; :mod:`geoseg.presets` reads files that change them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from geoseg.errors import ConfigError
 
-MAX_CONFIG_BYTES = 1_000_000
-
 WIDTH_FORM = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(px|m|%)?\s*")
 """A width with its unit: pixels, metres, or percent of the diagonal."""
 
-Architecture = Literal["deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "deeplabv3_resnet101"]
+Architecture = Literal[
+    "deeplabv3_mobilenet_v3_large",
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+    "maskrcnn_resnet50_fpn_pointrend",
+    "maskrcnn_resnet50_fpn_v2_pointrend",
+    "maskrcnn_mobilenet_v3_large_fpn_pointrend",
+]
+Task = Literal["semantic", "instance"]
+"""A class of every pixel, or objects one by one."""
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 SectionT = TypeVar("SectionT", bound=BaseModel)
@@ -37,9 +34,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _changed(section: BaseModel, names: Iterable[str]) -> Iterator[str]:
+    """Those of ``names`` that have another value than their default."""
+    fields = type(section).model_fields
+    return (name for name in names if getattr(section, name) != fields[name].default)
+
+
 class TileConfig(_Section):
     """How scenes and labels become chips."""
 
+    task: Literal["semantic", "instance"] = "semantic"
+    """``instance`` keeps every labelled object apart, besides the class of every pixel."""
     size_px: int = Field(512, ge=64, le=4096, multiple_of=32)
     overlap_px: int = Field(64, ge=0)
     bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
@@ -63,6 +68,8 @@ class TileConfig(_Section):
     seed: int = 0
     nodata: float | None = None
     """Overrides the nodata value of the scenes."""
+    format: Literal["chips", "coco"] = "chips"
+    """``coco`` writes COCO annotations of the objects into the chips folder, beside the chips."""
 
     @model_validator(mode="after")
     def _overlap_below_size(self) -> TileConfig:
@@ -74,11 +81,15 @@ class TileConfig(_Section):
             raise ValueError(f"block_px {self.block_px} must not be below size_px {self.size_px}")
         if self.split_column is not None and self.split_file is not None:
             raise ValueError("split_column and split_file both tell the split; give one of them")
+        if self.task == "instance" and self.boundary_px is not None:
+            raise ValueError("instance chips tell touching objects apart without a boundary; leave it out")
+        if self.task == "semantic" and self.format == "coco":
+            raise ValueError("COCO annotations are of objects; choose the task instance for them")
         return self
 
 
 class ModelConfig(_Section):
-    """The network: a DeepLabV3 as coarse network and the PointRend head on it."""
+    """The network: DeepLabV3 for a class of every pixel or Mask R-CNN for objects, with PointRend's head."""
 
     architecture: Architecture = "deeplabv3_mobilenet_v3_large"
     output_stride: Literal[8, 16] = 16
@@ -88,12 +99,39 @@ class ModelConfig(_Section):
     head_depth: int = Field(3, ge=0, le=8)
     """Hidden layers of the point head; with 0 it is linear."""
     auxiliary: bool = False
-    norm: Literal["batch", "group"] = "batch"
-    """``group`` norms each chip by itself: for batches of one or two chips, and scenes unlike each other."""
+    norm: Literal["auto", "batch", "group"] = "auto"
+    """``group`` norms each chip by itself: for batches of one or two chips, and scenes unlike each other.
+
+    ``auto`` is ``group`` for Mask R-CNN, whose batches are small, and ``batch`` for others.
+    """
     dropout: float = Field(0.5, ge=0.0, lt=1.0)
     """Share of the coarse network's last features that are left out at random in training."""
+    mask_head: Literal["pointrend", "conv"] = "pointrend"
+    """What draws the masks of objects; ``conv`` is Mask R-CNN's own map of 28 x 28 cells, to compare with."""
+    anchor_px: tuple[Positive, Positive, Positive, Positive, Positive] = (10.0, 24.0, 56.0, 128.0, 300.0)
+    """Sides of the boxes from which Mask R-CNN looks for objects, on maps of stride 4 to 64.
+
+    A factor of 2.3 between them: any square of 8 to 400 px overlaps one of them by an IoU of 0.4 or more.
+    """
     backbone_weights: str | None = None
     """``imagenet`` (downloads) or a file of torchvision backbone weights; nothing is fetched otherwise."""
+
+    @property
+    def task(self) -> Task:
+        """What the network of this architecture tells."""
+        return "instance" if self.architecture.startswith("maskrcnn") else "semantic"
+
+    @model_validator(mode="after")
+    def _options_apply(self) -> ModelConfig:
+        if self.task == "semantic":
+            idle = ["mask_head", "anchor_px"]
+        else:
+            idle = ["output_stride", "fine_stages", "auxiliary", "dropout"]
+            idle += ["head_width", "head_depth"] if self.mask_head == "conv" else []
+        if name := next(_changed(self, idle), None):
+            conv = ", mask_head conv" if self.mask_head == "conv" else ""
+            raise ValueError(f"{name} does not apply to {self.architecture}{conv}; leave it out")
+        return self
 
 
 class PointConfig(_Section):
@@ -101,12 +139,32 @@ class PointConfig(_Section):
 
     per_pixel: Positive = 1 / 256
     """Points a chip, as a share of its pixels: 1/256 is the stride-16 map, 1024 at 512 px."""
+    per_object: int = Field(196, ge=1, le=65536)
+    """Points an object of an instance model, 14 x 14 in the paper."""
     over_generation: int = Field(3, ge=1, le=32)
     importance: Share = 0.75
 
 
+class DetectionConfig(_Section):
+    """How an instance model learns by boxes and chooses among them."""
+
+    min_score: Share = 0.05
+    """Least score of an object that is reported."""
+    nms_iou: Share = 0.5
+    """Of two boxes of a class that overlap by more than this IoU, the one with the lower score goes."""
+    max_objects: int = Field(500, ge=1, le=10_000)
+    """Most objects reported of a chip; aerial chips hold hundreds."""
+    proposals: int = Field(1000, ge=1, le=100_000)
+    """Boxes of a chip that are looked at closely."""
+    train_boxes: int = Field(256, ge=4)
+    """Boxes of a chip that are learned by: at most a quarter of them objects, the others background."""
+
+
 class LossConfig(_Section):
-    """Cross-entropy of the upsampled coarse map + of the points (+ of the auxiliary head)."""
+    """Cross-entropy of the upsampled coarse map + of the points (+ of the auxiliary head).
+
+    In an instance model the coarse map is that of each object.
+    """
 
     coarse_weight: float = Field(1.0, ge=0.0)
     coarse_per_pixel: Share = 0.0
@@ -209,6 +267,13 @@ class PredictConfig(_Section):
     """Average the coarse map over the eight flips and quarter turns of a chip."""
     bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     nodata: float | None = None
+    on_error: Literal["stop", "nodata"] = "stop"
+    """What is done about blocks of the scene that cannot be read; ``nodata`` takes their pixels for nodata."""
+    min_score: Share = 0.5
+    """Least score of an object, of a model that detects objects."""
+    simplify_px: float = Field(1.0, ge=0.0)
+    """How far in pixels a line of an object may move when vertices are taken out of it; 0 keeps the pixel
+    edges. See :attr:`VectorizeConfig.simplify_px`."""
 
 
 class VectorizeConfig(_Section):
@@ -261,6 +326,8 @@ class EvaluateConfig(_Section):
     """Also compare objects: regions of the mask, traced exactly."""
     blocks_px: int | None = Field(None, ge=8)
     """Side of the blocks that are drawn for intervals; such that there are about 64 when not given."""
+    min_score: float = Field(0.5, ge=0.0)
+    """Polygons with a score below it count for average precision only."""
 
     @field_validator("boundary")
     @classmethod
@@ -286,6 +353,7 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     points: PointConfig = PointConfig()
     loss: LossConfig = LossConfig()
+    detection: DetectionConfig = DetectionConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
 
@@ -295,33 +363,26 @@ class Config(_Section):
         # A section header with nothing under it is None in YAML.
         return {} if value is None else value
 
-
-def presets_folder() -> Path:
-    """Folder of the presets: inside the installed package, or ``configs/`` of the checkout."""
-    packaged = Path(__file__).parent / "configs"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "configs"
-
-
-def preset_names() -> list[str]:
-    """Names ``--config`` takes besides paths."""
-    return sorted(path.stem for path in presets_folder().glob("*.yaml"))
-
-
-def load_config(name_or_path: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a preset or a YAML file and lay ``section.key=value`` overrides over it.
-
-    Raises:
-        ConfigError: no such preset or file, not YAML, unknown key, or a value out of range.
-    """
-    values = {} if name_or_path is None else _read_yaml(_find_config(name_or_path))
-    for override in overrides:
-        _apply_override(values, override)
-    return validate(Config, values, where=name_or_path or "--set")
+    @model_validator(mode="after")
+    def _options_apply(self) -> Config:
+        if self.model.task == "semantic":
+            idle = {"points": ["per_object"], "detection": list(DetectionConfig.model_fields)}
+        else:
+            conv = self.model.mask_head == "conv"
+            losses = _MASK_LOSSES - ({"point_weight"} if conv else set())
+            idle = {
+                "points": list(PointConfig.model_fields) if conv else ["per_pixel"],
+                "loss": [name for name in LossConfig.model_fields if name not in losses],
+            }
+        for section, names in idle.items():
+            if name := next(_changed(getattr(self, section), names), None):
+                raise ValueError(
+                    f"{section}.{name} does not apply to {self.model.architecture}; leave it out"
+                )
+        return self
 
 
-def dump_config(config: Config) -> str:
-    """The resolved configuration as YAML that :func:`load_config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+_MASK_LOSSES = {"coarse_weight", "point_weight"}
 
 
 def validate(kind: type[SectionT], values: Mapping[str, Any], *, where: str) -> SectionT:
@@ -357,60 +418,3 @@ def _known_keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             keys += _known_keys(field.annotation, f"{prefix}{name}.")
     return keys
-
-
-def _find_config(name_or_path: str) -> Path:
-    path = Path(name_or_path)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        if not path.is_file():
-            raise ConfigError(
-                f"config {path} does not exist; give a YAML file or one of {', '.join(preset_names())}"
-            )
-        return path
-    preset = presets_folder() / f"{name_or_path}.yaml"
-    if name_or_path not in preset_names():
-        raise ConfigError(
-            f"no preset called {name_or_path}; give a YAML file or one of {', '.join(preset_names())}"
-        )
-    return preset
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without aliases: a few hundred bytes of them can unfold to gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed")
-        return super().compose_node(parent, index)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes; this is no geoseg config")
-    try:
-        values = yaml.load(path.read_bytes(), Loader=_PlainLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not readable as YAML: {reason}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds no section; write for example 'train:' and below it '  epochs: 80'")
-    return values
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    section, dot, name = key.partition(".")
-    if not (equals and dot and name):
-        raise ConfigError(f"--set {override}: write section.key=value, for example train.epochs=80")
-    try:
-        value = yaml.load(text, Loader=_PlainLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not readable") from error
-    branch = values.setdefault(section, {})
-    if branch is None:
-        branch = values[section] = {}
-    if not isinstance(branch, dict):
-        raise ConfigError(f"--set {override}: {section} is no section")
-    branch[name] = value

@@ -21,12 +21,12 @@ import sys
 from pathlib import Path
 
 import geoseg
-import geoseg.config
+import geoseg.presets
 
 checkout = Path(sys.argv[1]).resolve()
-for module in (geoseg, geoseg.config):
+for module in (geoseg, geoseg.presets):
     assert checkout not in Path(module.__file__).resolve().parents, module.__file__
-names = geoseg.config.preset_names()
+names = geoseg.presets.preset_names()
 assert "deeplabv3_resnet50" in names and "deeplabv3_mobilenet" in names, names
 PY
 "$work/venv/bin/geoseg" --version

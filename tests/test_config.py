@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from geoseg.config import Config, PredictConfig, TileConfig, dump_config, load_config, preset_names, validate
+from geoseg.config import Config, PredictConfig, TileConfig, validate
 from geoseg.errors import ConfigError
+from geoseg.presets import dump_config, load_config, preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_load_and_differ_from_the_defaults_where_they_say(name: str) -> None:
-    assert load_config(name).model.architecture.startswith("deeplabv3")
+    config = load_config(name)
+    assert config.model.architecture.startswith(name.partition("_")[0])
+    assert config.model.task == ("instance" if name.startswith("maskrcnn") else "semantic")
+    assert config != Config() or name == "deeplabv3_mobilenet"
 
 
 def test_dump_reads_back(tmp_path: Path) -> None:
@@ -75,6 +79,41 @@ def test_missing_config(name: str) -> None:
 def test_wrong_overrides(override: str) -> None:
     with pytest.raises(ConfigError):
         load_config(None, [override])
+
+
+MASK_RCNN = "model.architecture=maskrcnn_resnet50_fpn_pointrend"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.anchor_px=[1, 2, 3, 4, 5]"], "model: anchor_px does not apply to deeplabv3_mobilenet_v3"),
+        (["detection.min_score=0.5"], "detection.min_score does not apply to deeplabv3_mobilenet_v3_large"),
+        (["points.per_object=9"], "points.per_object does not apply to deeplabv3_mobilenet_v3_large"),
+        (
+            [MASK_RCNN, "model.dropout=0.1"],
+            "model: dropout does not apply to maskrcnn_resnet50_fpn_pointrend",
+        ),
+        ([MASK_RCNN, "loss.dice_weight=1"], "loss.dice_weight does not apply to maskrcnn_resnet50_fpn"),
+        ([MASK_RCNN, "model.mask_head=conv", "model.head_depth=1"], "head_depth does not apply to maskrcnn"),
+        ([MASK_RCNN, "model.mask_head=conv", "points.importance=0.5"], "points.importance does not apply to"),
+    ],
+)
+def test_options_of_another_task_are_refused_in_one_line(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, overrides)
+    assert message in str(caught.value)
+    assert str(caught.value).endswith("; leave it out")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_applies_to_objects_is_taken_and_reads_back(tmp_path: Path) -> None:
+    options = ["model.anchor_px=[8, 16, 32, 64, 128]", "detection.max_objects=900", "points.per_object=64"]
+    config = load_config(None, [MASK_RCNN, *options])
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(config))
+    assert load_config(str(path)) == config
+    assert config.detection.max_objects == 900
 
 
 def test_sections_are_checked() -> None:

@@ -22,7 +22,9 @@ from torchvision.models.resnet import Bottleneck
 
 from geoseg.models.backbone import Backbone
 from geoseg.models.deeplab import PointRendDeepLab
-from geoseg.models.pointrend import Cap, FineRows, Inner, subdivide
+from geoseg.models.point_choice import Cap
+from geoseg.models.pointrend import Inner, subdivide
+from geoseg.models.points import FineRows
 
 SIDE_MULTIPLE = 32
 """The side of a chip is a multiple of this many pixels: no map of any stride ends in a part of a cell."""

@@ -18,16 +18,9 @@ from torch import Tensor, nn
 from geoseg.models.card import ModelCard
 from geoseg.models.deeplab import PointRendDeepLab
 from geoseg.models.inference import DEFAULT_MARGIN, DEFAULT_POINTS_PER_PIXEL
-from geoseg.models.pointrend import (
-    AREA_PX,
-    area_cap,
-    as_rows,
-    pixel_centres,
-    probability_margin,
-    step_margin,
-    uncertainty,
-    upsample,
-)
+from geoseg.models.point_choice import AREA_PX, area_cap, probability_margin, uncertainty
+from geoseg.models.pointrend import step_margin
+from geoseg.models.points import as_rows, pixel_centres, upsample
 
 FED_UNIT = 255.0
 """What callers divide pixel values by, whatever their dtype: the custom of plugins made for 8 bits."""
@@ -37,7 +30,7 @@ class PixelsToProbabilities(nn.Module):
     """Normalisation, network, refinement and softmax in one.
 
     Shapes: (1, B, S, S) float32 pixel values / 255 -> (1, K, S, S) float32 class probabilities. S is
-    ``size_px``, a multiple of :data:`geoseg.models.pointrend.AREA_PX`.
+    ``size_px``, a multiple of :data:`geoseg.models.point_choice.AREA_PX`.
     """
 
     def __init__(self, network: PointRendDeepLab, card: ModelCard, *, size_px: int, refine: bool) -> None:
@@ -111,8 +104,8 @@ def _refined(coarse: Tensor, fine: Sequence[_Rows], network: PointRendDeepLab) -
 def _unsure(logits: Tensor, left: int, steps: int) -> Tensor:
     """Which pixels of a map (K, h, w) are decided in a step: (h, w) bool.
 
-    The choice of :func:`geoseg.models.pointrend.most_uncertain`. Where the cap binds, ties go to the first in
-    an area, since ONNX's ``TopK`` breaks them so; torch's own may break them otherwise.
+    The choice of :func:`geoseg.models.point_choice.most_uncertain`. Where the cap binds, ties go to the
+    first in an area, since ONNX's ``TopK`` breaks them so; torch's own may break them otherwise.
     """
     unsure = probability_margin(logits[None])[0] < step_margin(DEFAULT_MARGIN, left, steps)
     cap = area_cap(DEFAULT_POINTS_PER_PIXEL).points
@@ -129,7 +122,7 @@ def _unsure(logits: Tensor, left: int, steps: int) -> Tensor:
 
 
 class _Rows:
-    """A map (C, h, w), read at points as :class:`geoseg.models.pointrend.FineRows` does.
+    """A map (C, h, w), read at points as :class:`geoseg.models.points.FineRows` does.
 
     That one looks up bags of an embedding, which ONNX has no operation for; here each of the four
     neighbours is a gather.

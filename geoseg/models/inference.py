@@ -11,7 +11,9 @@ from torch import Tensor
 
 from geoseg.errors import ConfigError
 from geoseg.models.deeplab import PointRendDeepLab
-from geoseg.models.pointrend import FineRows, area_cap, subdivide, upsample
+from geoseg.models.point_choice import area_cap
+from geoseg.models.pointrend import subdivide
+from geoseg.models.points import FineRows, upsample
 
 DEFAULT_MARGIN = 0.99
 DEFAULT_POINTS_PER_PIXEL = 1 / 4
@@ -53,7 +55,7 @@ def predict_logits(
         margin: pixels whose two best class probabilities lie this far apart are sure at the first step; less
             is enough at later ones (:func:`geoseg.models.pointrend.step_margin`). ``None``: none is sure.
         points_per_pixel: most pixels decided in one step, as a share of those in each area
-            (:data:`geoseg.models.pointrend.AREA_PX`).
+            (:data:`geoseg.models.point_choice.AREA_PX`).
 
     Returns:
         (N, K, H, W) float32.

@@ -15,14 +15,8 @@ from torch.nn import functional as F
 from geoseg.classes import IGNORE
 from geoseg.config import LossConfig, PointConfig
 from geoseg.models.deeplab import CoarseOutput, PointRendDeepLab, pad_to_multiple
-from geoseg.models.pointrend import (
-    draw_points,
-    labels_at,
-    point_sample,
-    training_count,
-    training_points,
-    upsample,
-)
+from geoseg.models.point_choice import draw_points, training_count, training_points
+from geoseg.models.points import labels_at, point_sample, upsample
 from geoseg.models.randomness import drawing_from
 
 _FAR = 2**20

@@ -21,9 +21,10 @@ import numpy as np
 
 from geoseg.chips.balance import class_weights
 from geoseg.chips.store import ChipStore
-from geoseg.config import Config, dump_config, load_config
+from geoseg.config import Config
 from geoseg.errors import ChipsError, ConfigError, ModelError, OutputError
 from geoseg.outputs import check_output_folder
+from geoseg.presets import dump_config, load_config
 
 RUNS = Path("runs")
 CONFIG, METRICS, LAST = "config.yaml", "metrics.jsonl", "last.pt"
@@ -42,7 +43,7 @@ def prepare(run: Path | None, config: Config | None, *, resume: bool, overwrite:
         return _prepare_resume(run, config, overwrite=overwrite)
     config = config or Config()
     if run is None:
-        short = config.model.architecture.removeprefix("deeplabv3_").split("_")[0]
+        short = config.model.architecture.removeprefix("deeplabv3_").removeprefix("maskrcnn_").split("_")[0]
         run = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{short}"
     if (run / LAST).is_file() and not (run / MODEL).exists() and not overwrite:
         raise OutputError(f"run {run} exists; go on with --resume {run}, or use --overwrite to start anew")
@@ -88,6 +89,11 @@ def check_chips(store: ChipStore, config: Config) -> list[float] | None:
     """
     names = store.classes.names
     chips = store.chips("train")
+    if config.model.task == "instance" and store.task != "instance":
+        raise ChipsError(
+            f"chips {store.folder} do not tell objects apart, which {config.model.architecture} learns; "
+            "tile with --task instance"
+        )
     if not chips:
         raise ChipsError(f"chips {store.folder} have no train split; tile more land, or with smaller shares")
     pixels = np.array([chip.class_pixels for chip in chips], np.int64)

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from geoseg.config import ModelConfig
 from geoseg.models.deeplab import PointRendDeepLab, build_model
 from geoseg.models.engine import DTYPES, ChipNetwork, View, fold_batch_norms
-from geoseg.models.pointrend import Cap, FineRows, PointHead, area_cap, subdivide
+from geoseg.models.point_choice import Cap, area_cap
+from geoseg.models.pointrend import PointHead, subdivide
+from geoseg.models.points import FineRows
 
 BANDS, CLASSES = 4, 5
 ARCHITECTURES = ("deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "deeplabv3_resnet101")

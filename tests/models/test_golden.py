@@ -13,20 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg.models.pointrend import (
-    Cap,
+from geoseg.models.point_choice import Cap, most_uncertain, probability_margin, training_points, uncertainty
+from geoseg.models.pointrend import PointHead, subdivide
+from geoseg.models.points import (
     FineRows,
-    PointHead,
     as_rows,
     gather_bilinear,
     labels_at,
-    most_uncertain,
     pixel_centres,
     point_sample,
-    probability_margin,
-    subdivide,
-    training_points,
-    uncertainty,
     upsample,
 )
 

@@ -12,7 +12,7 @@ from geoseg.config import ModelConfig
 from geoseg.errors import ConfigError
 from geoseg.models.deeplab import PointRendDeepLab, build_model
 from geoseg.models.inference import choose_device, choose_precision, cpu_bf16_flag, predict_logits
-from geoseg.models.pointrend import pixel_centres, point_sample, upsample
+from geoseg.models.points import pixel_centres, point_sample, upsample
 
 
 def lively(bands: int = 3, classes: int = 4, **options: object) -> PointRendDeepLab:

@@ -22,7 +22,8 @@ from geoseg.models.checkpoint import load_model
 from geoseg.models.deeplab import PointRendDeepLab, build_model
 from geoseg.models.graph import FedNormaliser, PixelsToProbabilities, _unsure
 from geoseg.models.inference import predict_logits
-from geoseg.models.pointrend import most_uncertain, step_margin
+from geoseg.models.point_choice import most_uncertain
+from geoseg.models.pointrend import step_margin
 
 SIZE_PX = 96
 

@@ -11,22 +11,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from geoseg.models.pointrend import (
+from geoseg.models.point_choice import (
     Cap,
-    FineRows,
-    PointHead,
-    as_rows,
     draw_points,
-    gather_bilinear,
-    labels_at,
     most_uncertain,
-    pixel_centres,
-    point_sample,
     probability_margin,
-    subdivide,
     training_count,
     training_points,
     uncertainty,
+)
+from geoseg.models.pointrend import PointHead, subdivide
+from geoseg.models.points import (
+    FineRows,
+    as_rows,
+    gather_bilinear,
+    labels_at,
+    pixel_centres,
+    point_sample,
     upsample,
 )
 
