@@ -6,6 +6,7 @@ Nothing is ever downloaded unless ``imagenet`` is asked for.
 from __future__ import annotations
 
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -116,10 +117,9 @@ def build_backbone(config: ModelConfig, *, bands: int) -> Backbone:
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = BATCH_NORM_MOMENTUM
-    if bands != 3:
-        _replace_first(backbone, layout.first, bands)
+    fit_bands(backbone, layout.first, bands)
     if config.backbone_weights is not None:
-        _load_pretrained(backbone, layout, config, bands)
+        load_pretrained(backbone, layout.first, layout.weights, config, bands)
     return backbone
 
 
@@ -150,8 +150,10 @@ def _dilate_further(layers: Mapping[str, nn.Module]) -> None:
                 module.stride, module.dilation, module.padding = (1, 1), (rate, rate), (margin, margin)
 
 
-def _replace_first(backbone: Backbone, name: str, bands: int) -> None:
-    """Put a first convolution for ``bands`` bands in place of the RGB one."""
+def fit_bands(backbone: nn.Module, name: str, bands: int) -> None:
+    """Put a first convolution for ``bands`` bands in place of the RGB one, which is called ``name``."""
+    if bands == 3:
+        return
     parent_name, _, child = name.rpartition(".")
     parent, old = backbone.get_submodule(parent_name), backbone.get_submodule(name)
     if not isinstance(old, nn.Conv2d):
@@ -178,11 +180,23 @@ def adapt_first_weights(weights: Tensor, bands: int) -> Tensor:
     return torch.cat([weights, grey.expand(-1, bands - colors, -1, -1)], dim=1) * (colors / bands)
 
 
-def _load_pretrained(backbone: Backbone, layout: _Layout, config: ModelConfig, bands: int) -> None:
+def load_pretrained(backbone: nn.Module, first: str, weights: Any, config: ModelConfig, bands: int) -> None:
+    """Give ``backbone`` the pretrained weights of ``config``.
+
+    Args:
+        backbone: layers with torchvision's names.
+        first: name of the first convolution.
+        weights: torchvision's ImageNet weights of it.
+        config: says where weights are taken from.
+        bands: what the first convolution takes.
+
+    Raises:
+        ModelError: the weights cannot be had, or belong to another network.
+    """
     where = str(config.backbone_weights)
-    found = _download(layout) if where == "imagenet" else _read_weights(Path(where))
+    found = _download(weights) if where == "imagenet" else _read_weights(Path(where))
     found = {_own_name(name): values for name, values in found.items()}
-    first = f"{layout.first}.weight"
+    first = f"{first}.weight"
     if first in found and found[first].ndim == 4 and found[first].shape[1] == 3:
         found[first] = adapt_first_weights(found[first], bands)
     state = backbone.state_dict()
@@ -193,22 +207,25 @@ def _load_pretrained(backbone: Backbone, layout: _Layout, config: ModelConfig, b
             problem = "has no" if name not in found else "has another shape of"
             raise ModelError(
                 f"backbone weights {where}: {problem} {name}; "
-                f"give torchvision weights of {config.architecture.removeprefix('deeplabv3_')}"
+                f"give torchvision weights of {_classifier_of(config.architecture)}"
             )
         state[name] = found[name]
     backbone.load_state_dict(state)
 
 
 def _own_name(name: str) -> str:
-    """The name a layer has here, of a name in a classifier's or a whole DeepLabV3's weights."""
-    return name.removeprefix("backbone.").removeprefix("features.")
+    """The name a layer has here, of a name in the weights of a classifier, a DeepLabV3 or a Mask R-CNN."""
+    return name.removeprefix("backbone.").removeprefix("body.").removeprefix("features.")
 
 
-def _download(layout: _Layout) -> dict[str, Tensor]:
+def _classifier_of(architecture: Architecture) -> str:
+    """The classifier whose layers the backbone is made of, by torchvision's name."""
+    return re.sub(r"^(deeplabv3|maskrcnn)_|_fpn(_v2)?_pointrend$", "", architecture)
+
+
+def _download(weights: Any) -> dict[str, Tensor]:
     try:
-        state: dict[str, Tensor] = layout.weights.get_state_dict(
-            progress=False, check_hash=True, weights_only=True
-        )
+        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise ModelError(
             f"ImageNet weights could not be fetched ({' '.join(str(error).split())}); "

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from geoseg.classes import BandStats, ClassMap
-from geoseg.config import ModelConfig, PointConfig
+from geoseg.config import ModelConfig, PointConfig, Task
 from geoseg.errors import ModelError
 
 DEFAULT_MODEL = Path(__file__).parent / "weights" / "fields.safetensors"
@@ -35,6 +35,16 @@ MAX_HEADER_BYTES = 1_000_000
 MAX_BANDS = 4096
 
 _LENGTH_BYTES = 8
+_STORED = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+}
+_NOT_LEARNED = (".running_mean", ".running_var", ".num_batches_tracked")
+_MAX_AXES = 8
 _DTYPES = frozenset(
     f"{kind}{bits}"
     for kind, sizes in {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64)}.items()
@@ -88,6 +98,11 @@ class ModelCard:
             raise ValueError(f"gsd_range_m {self.gsd_range_m} is no range of lengths")
         if not 32 <= self.size_px <= 8192:
             raise ValueError(f"size_px {self.size_px} is out of range")
+
+    @property
+    def task(self) -> Task:
+        """What the network tells; it follows from the architecture."""
+        return self.architecture.task
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; :meth:`from_json` reads it back. NaN in ``training`` becomes ``null``."""
@@ -188,6 +203,38 @@ def read_card(path: Path) -> ModelCard:
         return ModelCard.from_json(values)
     except ModelError as error:
         raise ModelError(f"{path}: {error}; copy or train the model again") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What a model file holds besides its card.
+
+    Attributes:
+        parameters: numbers that training learned; running means and the like are none.
+        precision: how most of them are stored, by numpy's name.
+    """
+
+    parameters: int
+    precision: str
+
+
+def read_weights(path: Path) -> Weights:
+    """Count the weights of a model file; only its header is read.
+
+    Raises:
+        ModelError: as :func:`read_card`.
+    """
+    counts: dict[str, int] = {}
+    for name, entry in _read_header(path).items():
+        if name == "__metadata__" or name.endswith(_NOT_LEARNED):
+            continue
+        shape, kind = entry.get("shape"), entry.get("dtype")
+        sound = isinstance(shape, list) and all(type(side) is int and 0 <= side < 2**31 for side in shape)
+        if not sound or len(shape) > _MAX_AXES or kind not in _STORED:
+            raise ModelError(f"{path} has a damaged header; copy or train the model again")
+        counts[kind] = counts.get(kind, 0) + math.prod(shape)
+    most = max(counts, key=lambda kind: counts[kind], default="F32")
+    return Weights(parameters=sum(counts.values()), precision=_STORED[most])
 
 
 def fingerprint(path: Path) -> str:

@@ -13,9 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from geoseg.config import DetectionConfig, ModelConfig, Task
 from geoseg.errors import ModelError
 from geoseg.models.card import CARD_KEY, ModelCard, read_card
 from geoseg.models.deeplab import PointRendDeepLab, build_model
+from geoseg.models.mask_rcnn import MaskRCNN, build_instance_model
 from geoseg.outputs import staged_file
 
 
@@ -41,7 +43,7 @@ def save_model(path: Path, model: nn.Module, card: ModelCard, *, half: bool = Fa
 
 
 def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[PointRendDeepLab, ModelCard]:
-    """Read a model.
+    """Read a model that gives every pixel a class.
 
     A pretrained backbone that the card names is not looked for: the file holds all weights.
 
@@ -53,17 +55,57 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[PointRen
         The network in eval mode, its weights float32, and its card.
 
     Raises:
-        ModelError: the file is missing, damaged, truncated, foreign, or its weights do not fit its card.
+        ModelError: the file is missing, damaged, truncated, foreign, holds a model for objects, or its
+            weights do not fit its card.
     """
+    card = _card_for(path, "semantic")
+    with torch.device("meta"):
+        model = build_model(_without_weights(card), bands=len(card.band_names), classes=len(card.classes))
+    _fill(path, model)
+    return model.to(device).eval(), card
+
+
+def load_instance_model(
+    path: Path, device: str | torch.device = "cpu", *, detection: DetectionConfig | None = None
+) -> tuple[MaskRCNN, ModelCard]:
+    """Read a model that finds objects; else as :func:`load_model`.
+
+    Args:
+        path: a file :func:`save_model` made.
+        device: where the network goes.
+        detection: how objects are chosen.
+
+    Raises:
+        ModelError: as of :func:`load_model`, or the file holds a model for pixels.
+    """
+    card = _card_for(path, "instance")
+    with torch.device("meta"):
+        model = build_instance_model(
+            _without_weights(card),
+            bands=len(card.band_names),
+            classes=len(card.classes),
+            detection=detection,
+        )
+    _fill(path, model)
+    return model.to(device).eval(), card
+
+
+def _card_for(path: Path, task: Task) -> ModelCard:
     card = read_card(path)
-    model = _empty_model(card)
+    if card.task != task:
+        kinds = {"semantic": "gives pixels a class", "instance": "finds objects"}
+        raise ModelError(f"model {path} {kinds[card.task]}; give one that {kinds[task]}")
+    return card
+
+
+def _fill(path: Path, model: nn.Module) -> None:
+    """Give ``model``, which has no storage, the weights in the file."""
     try:
         tensors = {name: _whole(values) for name, values in load_file(path, device="cpu").items()}
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is damaged; copy or train the model again") from error
     _check_tensors(path, model, tensors)
     model.load_state_dict(tensors, assign=True)
-    return model.to(device).eval(), card
 
 
 def _whole(values: Tensor) -> Tensor:
@@ -76,14 +118,12 @@ def _plain(values: Tensor, dtype: torch.dtype) -> Tensor:
     return (values.to(dtype) if values.is_floating_point() else values).contiguous().clone()
 
 
-def _empty_model(card: ModelCard) -> PointRendDeepLab:
-    """The network of ``card`` without storage: no time is spent on random weights, no number is drawn."""
-    config = card.architecture.model_copy(update={"backbone_weights": None})
-    with torch.device("meta"):
-        return build_model(config, bands=len(card.band_names), classes=len(card.classes))
+def _without_weights(card: ModelCard) -> ModelConfig:
+    """The network of ``card``, for which no pretrained backbone is looked for."""
+    return card.architecture.model_copy(update={"backbone_weights": None})
 
 
-def _check_tensors(path: Path, model: PointRendDeepLab, tensors: dict[str, Tensor]) -> None:
+def _check_tensors(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     expected = model.state_dict()
     if odd := sorted(expected.keys() ^ tensors.keys()):
         raise ModelError(f"{path}: weights do not fit its card ({odd[0]}); copy or train the model again")

@@ -32,6 +32,45 @@ class Scores:
         """Keys of a line of the log."""
         return {"val_miou": self.miou, "val_iou": self.iou, "val_boundary_iou": self.boundary_iou}
 
+    @property
+    def rank(self) -> float | None:
+        """What epochs are compared by."""
+        return self.miou
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceScores:
+    """Validation scores of instances, ``None`` where there is nothing to score.
+
+    Attributes:
+        ap: average precision, mean over the classes and over IoU 0.5 to 0.95.
+        ap50: at IoU 0.5.
+        ap75: at IoU 0.75.
+        boundary_ap: as ``ap``, where outlines count too (Boundary IoU).
+        class_ap: ``ap`` by class name.
+    """
+
+    ap: float | None = None
+    ap50: float | None = None
+    ap75: float | None = None
+    boundary_ap: float | None = None
+    class_ap: dict[str, float | None] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Keys of a line of the log."""
+        return {
+            "val_ap": self.ap,
+            "val_ap50": self.ap50,
+            "val_ap75": self.ap75,
+            "val_boundary_ap": self.boundary_ap,
+            "val_class_ap": self.class_ap,
+        }
+
+    @property
+    def rank(self) -> float | None:
+        """What epochs are compared by."""
+        return self.ap
+
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
@@ -39,18 +78,18 @@ class Course:
 
     Attributes:
         epoch: epochs done.
-        best_epoch: the first epoch with the highest mIoU so far; ``None`` while no epoch has one.
+        best_epoch: the first epoch with the highest score so far (mIoU, or AP); ``None`` while none has one.
         best: its scores.
     """
 
     epoch: int = 0
     best_epoch: int | None = None
-    best: Scores = field(default_factory=Scores)
+    best: Scores | InstanceScores = field(default_factory=Scores)
 
-    def after(self, scores: Scores) -> Course:
+    def after(self, scores: Scores | InstanceScores) -> Course:
         """The course after one more epoch with these scores."""
         epoch = self.epoch + 1
-        if scores.miou is None or (self.best.miou is not None and scores.miou <= self.best.miou):
+        if scores.rank is None or (self.best.rank is not None and scores.rank <= self.best.rank):
             return replace(self, epoch=epoch)
         return Course(epoch=epoch, best_epoch=epoch, best=scores)
 
@@ -67,7 +106,8 @@ class Course:
             ModelError: it is something else.
         """
         try:
-            return cls(**{**values, "best": Scores(**values["best"])})
+            best = values["best"]
+            return cls(**{**values, "best": (InstanceScores if "ap" in best else Scores)(**best)})
         except (KeyError, TypeError) as error:
             raise ModelError("the saved training state does not fit; train without --resume") from error
 

@@ -51,6 +51,8 @@ def model_item(
     """
     path = find_model(model)
     card = read_card(path)
+    if card.task != "semantic":
+        raise ModelError(f"model {path} finds objects; write a STAC Item of one that gives pixels a class")
     checksum = fingerprint(path)
     name = _name(path)
     written = datetime.fromtimestamp(int(path.stat().st_mtime), tz=UTC)

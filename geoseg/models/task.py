@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -11,10 +11,7 @@ from torch import Tensor, nn
 from geoseg.config import Config
 from geoseg.models.deeplab import PointRendDeepLab, build_model
 from geoseg.models.inference import predict_logits
-from geoseg.models.losses import training_loss
-
-ProcessMean = Callable[[Tensor], Tensor]
-"""Mean of a value over the processes that train together."""
+from geoseg.models.losses import ProcessMean, training_loss
 
 
 class Labelled(Protocol):
@@ -23,6 +20,10 @@ class Labelled(Protocol):
     @property
     def labels(self) -> Tensor:
         """(N, H, W) uint8 class ids, 255 = unknown."""
+
+    @property
+    def objects(self) -> Tensor | None:
+        """(N, H, W) int32 numbers of objects, each chip its own from 1; ``None`` but for instance chips."""
 
 
 class Task(Protocol):

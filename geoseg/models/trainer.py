@@ -23,6 +23,7 @@ from geoseg.config import Config, TrainConfig
 from geoseg.errors import ModelError, TrainingError
 from geoseg.models.average import average_decay, average_of, update_average
 from geoseg.models.depthwise import widen_depthwise_gradients
+from geoseg.models.instance_task import InstanceTask
 from geoseg.models.normalise import Normaliser
 from geoseg.models.norms import batch_norms_over_processes
 from geoseg.models.randomness import chip_generators
@@ -47,6 +48,10 @@ class Batch(Protocol):
     @property
     def labels(self) -> Tensor:
         """(N, H, W) uint8 class ids, 255 = unknown."""
+
+    @property
+    def objects(self) -> Tensor | None:
+        """(N, H, W) int32 numbers of objects, each chip its own from 1; ``None`` but for instance chips."""
 
     @property
     def gain(self) -> Tensor:
@@ -143,7 +148,7 @@ class Trainer:
             classes: K.
             device: where to train.
             autocast: lower precision to compute in, or ``None`` for float32.
-            class_weights: one a class; equal ones when not given.
+            class_weights: one a class, of a semantic task; equal ones when not given.
             world: the processes that train together; this one alone when not given.
         """
         self._config = config
@@ -153,7 +158,11 @@ class Trainer:
         self._normaliser = Normaliser(stats, device)
         torch.manual_seed(config.train.seed)
         weights = None if class_weights is None else torch.tensor(class_weights, device=device)
-        self._task: Task = SemanticTask(config, bands=len(stats.mean), classes=classes, class_weights=weights)
+        self._task: Task
+        if config.model.task == "instance":
+            self._task = InstanceTask(config, bands=len(stats.mean), classes=classes)
+        else:
+            self._task = SemanticTask(config, bands=len(stats.mean), classes=classes, class_weights=weights)
         # Modules move in place.
         self.network: nn.Module = self._task.network.to(device).to(memory_format=torch.channels_last)
         self.average = average_of(self.network)
@@ -233,7 +242,11 @@ class Trainer:
         )
 
     def answer(self, batch: Batch) -> Any:
-        """What the averaged network says of a batch: of a semantic task class ids (N, H, W)."""
+        """What the averaged network says of a batch.
+
+        Of a semantic task class ids (N, H, W) uint8, else a :class:`geoseg.models.instances.Detections` a
+        chip.
+        """
         images = self._normaliser(self._moved(batch.bands), self._moved(batch.valid))
         with self._precision():
             return self._task.answer(self.average, images)

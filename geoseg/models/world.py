@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -57,6 +57,14 @@ class World:
         torch.distributed.all_reduce(values)
         summed: NDArray[np.int64] = values.cpu().numpy()
         return summed
+
+    def gathered(self, item: ItemT) -> list[ItemT]:
+        """What each process has, in their order; every process gets it all."""
+        if self.size == 1:
+            return [item]
+        items: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(items, item)
+        return items
 
     def share(self, items: Sequence[ItemT]) -> list[ItemT]:
         """This process's part: as even as can be, in order, the first ones one larger."""
