@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geoseg import __version__
-from geoseg.chips.by_column import column_areas, majority
-from geoseg.chips.cut import Block, Cut, Cutter
+from geoseg.chips.coco import CocoFile
+from geoseg.chips.coco_images import open_images
+from geoseg.chips.coco_write import write_annotations
+from geoseg.chips.cut import Cut, Cutter, count_objects
+from geoseg.chips.decide import decide, warn_of_missing
 from geoseg.chips.ground import Ground, all_outlines
-from geoseg.chips.sources import Source, open_sources, read_split_file, survey
-from geoseg.chips.split import Proof, assign, group_by_ground, prove
-from geoseg.chips.store import CHIPS_FILE, SCHEMA_VERSION, SPLITS, Chip, Split
+from geoseg.chips.sources import Source, open_sources, survey
+from geoseg.chips.split import Proof, group_by_ground, prove
+from geoseg.chips.store import CHIPS_FILE, SCHEMA_VERSION, SPLITS, Chip, ChipStore
 from geoseg.chips.tally import Tally, doubts
+from geoseg.chips.truth import Truths, label_truths
 from geoseg.chips.write import write_chips_file, write_index
 from geoseg.classes import BandStats, ClassMap
 from geoseg.config import TileConfig
@@ -50,6 +53,10 @@ class TileReport:
         dropped: windows left out because no pixel is valid, and because no valid pixel is labelled.
         blocks: blocks with labelled pixels, by split; a block is the unit of the split.
         class_pixels: labelled pixels by split and class name, each pixel counted once.
+        objects: objects by split and class name, each counted once, however many chips show parts of it;
+            ``None`` unless chips are of instances.
+        clipped_objects: those of them that no chip of the split shows whole.
+        annotations: COCO annotations written; ``None`` unless they were asked for.
         band_names: one a band.
         mean: mean of each band over the valid pixels of the training blocks, without values far off.
         std: standard deviation of each band over the same pixels.
@@ -66,6 +73,9 @@ class TileReport:
     dropped: dict[str, int]
     blocks: dict[str, int]
     class_pixels: dict[str, dict[str, int]]
+    objects: dict[str, dict[str, int]] | None
+    clipped_objects: dict[str, dict[str, int]] | None
+    annotations: int | None
     band_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -114,8 +124,60 @@ def tile(
     _check_inputs_outside(output, local([*scenes, *labels]))
     sources = open_sources(scenes, labels, config, progress)
     classes = survey(sources, config, progress)
+    return _make(output, sources, label_truths(config, classes), classes, config, progress, started)
+
+
+def tile_coco(
+    annotations: Path,
+    images: Path,
+    output: Path,
+    config: TileConfig | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> TileReport:
+    """Cut the images of a COCO data set of instances into instance chips.
+
+    Args:
+        annotations: the JSON file, as of a stranger.
+        images: folder of the images it names: PNG, JPEG or TIFF of one dtype and number of bands.
+        output: the folder to make.
+        config: how to cut, of the task ``instance``; the defaults when not given.
+        overwrite: replace an existing chips folder.
+        progress: told about every window.
+
+    Raises:
+        LabelsError: the annotations are damaged, or do not go with the images.
+        SceneError: an image is missing or cannot be used.
+        ConfigError: columns are named, which COCO does not have, or another task.
+        OutputError: the output exists or holds an input.
+        ReadError: an image is damaged.
+        WriteError: the disk is full.
+    """
+    started = time.monotonic()
+    config = config or TileConfig(task="instance")
+    if config.task != "instance":
+        raise ConfigError("COCO annotations make chips of the task instance; choose it")
+    if config.split_column is not None or config.class_column is not None:
+        raise ConfigError("COCO annotations have no columns; leave them out, and split by a split file")
+    check_output_folder(output, overwrite=overwrite, marker=CHIPS_FILE)
+    _check_inputs_outside(output, [annotations, images])
+    coco = CocoFile.read(annotations)
+    sources, truths = open_images(coco, images, config, progress)
+    return _make(output, sources, truths, coco.classes, config, progress, started)
+
+
+def _make(
+    output: Path,
+    sources: Sequence[Source],
+    truths: Truths,
+    classes: ClassMap,
+    config: TileConfig,
+    progress: Progress,
+    started: float,
+) -> TileReport:
     with staged_folder(output) as folder:
-        cut = Cutter(sources, classes, config, progress).cut(folder)
+        cut = Cutter(sources, truths, classes, config, progress).cut(folder)
         ground = Ground([source.geobox for source in sources])
         chips = _split(cut, sources, ground, config, progress)
         scene_numbers, windows = cut.windows(sources)
@@ -126,7 +188,9 @@ def tile(
         stats = _statistics(cut, sources, progress)
         header = _header(cut, sources, classes, stats, proof, ground, config)
         write_chips_file(folder, header, chips)
-    return _report(output, cut, chips, header, time.monotonic() - started)
+        coco = write_annotations(ChipStore.open(folder), progress) if config.format == "coco" else None
+    report = _report(output, cut, chips, sources, header)
+    return replace(report, annotations=coco, seconds=time.monotonic() - started)
 
 
 def _check_inputs_outside(output: Path, inputs: Sequence[Path]) -> None:
@@ -148,9 +212,9 @@ def _split(
     scenes = np.array([block.scene for block in blocks], np.intp)
     windows = np.array([block.window for block in blocks], np.int64)
     groups = group_by_ground(ground, scenes, windows)
-    for block, split in zip(blocks, _decide(blocks, groups, sources, config), strict=True):
+    for block, split in zip(blocks, decide(blocks, groups, sources, config), strict=True):
         block.split = split
-    _warn_of_missing(blocks, int(groups.max()) + 1, config, progress)
+    warn_of_missing(blocks, int(groups.max()) + 1, config, progress)
     return [
         Chip(
             name=draft.name,
@@ -172,60 +236,6 @@ def _tell(chips: Sequence[Chip], proof: Proof, progress: Progress) -> None:
         f"chips: {counts}; pixels shared between splits: {proof.shared_pixels}; "
         f"least distance of train to the others: {distance}"
     )
-
-
-def _decide(
-    blocks: Sequence[Block], groups: NDArray[np.intp], sources: Sequence[Source], config: TileConfig
-) -> list[Split]:
-    """Split of each block; blocks of a group get the same."""
-    if config.split_file is not None:
-        return _by_file(blocks, groups, sources, config.split_file)
-    if config.split_column is not None:
-        areas = np.zeros((len(blocks), len(SPLITS)))
-        for number in {block.scene for block in blocks}:
-            mine = [i for i, block in enumerate(blocks) if block.scene == number]
-            windows = np.array([blocks[i].window for i in mine], np.int64)
-            areas[mine] = column_areas(sources[number], windows, config.split_column)
-        numbers = majority(areas, groups)
-        return [SPLITS[numbers[group]] for group in groups]
-    pixels = np.zeros((int(groups.max()) + 1, len(blocks[0].class_pixels)), np.int64)
-    np.add.at(pixels, groups, np.array([block.class_pixels for block in blocks]))
-    splits = assign(pixels, val_share=config.val_share, test_share=config.test_share, seed=config.seed)
-    return [splits[group] for group in groups]
-
-
-def _by_file(
-    blocks: Sequence[Block], groups: NDArray[np.intp], sources: Sequence[Source], split_file: Path
-) -> list[Split]:
-    told = read_split_file(split_file, sources)
-    first: dict[int, int] = {}
-    for block, group in zip(blocks, groups.tolist(), strict=True):
-        other = first.setdefault(group, block.scene)
-        if told[other] != told[block.scene]:
-            raise ConfigError(
-                f"split file {split_file} puts {file_name(sources[other].path)} into {told[other]} and "
-                f"{file_name(sources[block.scene].path)} into {told[block.scene]}, but they overlap on the "
-                "ground; "
-                "put them into the same split"
-            )
-    return [told[block.scene] for block in blocks]
-
-
-def _warn_of_missing(blocks: Sequence[Block], groups: int, config: TileConfig, progress: Progress) -> None:
-    present = {block.split for block in blocks}
-    told = config.split_file is not None or config.split_column is not None
-    shares: dict[Split, float] = {"train": 1.0, "val": config.val_share, "test": config.test_share}
-    for split in SPLITS:
-        if split in present or (shares[split] == 0.0 and not told):
-            continue
-        if told:
-            progress.warn(f"no {split} chips: the given split puts nothing there")
-        else:
-            unit = "scene" if config.split == "scene" else "block"
-            progress.warn(
-                f"no {split} chips: the labelled land makes only {groups} {unit}{'s' * (groups != 1)} apart; "
-                "give more scenes or labels, or cut smaller chips"
-            )
 
 
 def _statistics(cut: Cut, sources: Sequence[Source], progress: Progress) -> BandStats:
@@ -266,6 +276,8 @@ def _header(
     return {
         "version": SCHEMA_VERSION,
         "geoseg_version": __version__,
+        # Semantic chips are as they were before there was a choice.
+        **({} if config.task == "semantic" else {"task": config.task}),
         "classes": classes.to_json(),
         "bands": list(sources[0].band_names),
         "dtype": sources[0].dtype,
@@ -303,7 +315,11 @@ def _scene_entry(source: Source) -> dict[str, Any]:
 
 
 def _report(
-    output: Path, cut: Cut, chips: Sequence[Chip], header: dict[str, Any], seconds: float
+    output: Path,
+    cut: Cut,
+    chips: Sequence[Chip],
+    sources: Sequence[Source],
+    header: dict[str, Any],
 ) -> TileReport:
     blocks, names = cut.labelled(), header["classes"]["names"]
     class_pixels: dict[str, dict[str, int]] = {}
@@ -313,6 +329,7 @@ def _report(
             if block.split == split:
                 total += block.class_pixels
         class_pixels[split] = dict(zip(names, total.tolist(), strict=True))
+    objects, clipped = (None, None) if "task" not in header else count_objects(blocks, sources, names)
     return TileReport(
         output=output,
         scenes=len(header["scenes"]),
@@ -320,11 +337,14 @@ def _report(
         dropped={"without_valid": cut.without_valid, "without_labels": cut.without_labels},
         blocks={split: sum(block.split == split for block in blocks) for split in SPLITS},
         class_pixels=class_pixels,
+        objects=objects,
+        clipped_objects=clipped,
         band_names=tuple(header["bands"]),
         mean=tuple(header["stats"]["mean"]),
         std=tuple(header["stats"]["std"]),
         block_px=header["split"]["block_px"],
         shared_pixels=header["split"]["shared_pixels"],
         least_distance_px=header["split"]["least_distance_px"],
-        seconds=seconds,
+        annotations=None,
+        seconds=0.0,
     )

@@ -7,18 +7,23 @@ from typing import Annotated, Literal
 
 import typer
 
+from geoseg.errors import InputError
 from geoseg.outputs import check_output_folder
 from geoseg_cli import options, report
 from geoseg_cli.options import INPUT, OUTPUT, SPLIT, Overwrite, setting
 
 Split = Literal["blocks", "scene"]
+Task = Literal["semantic", "instance"]
+Format = Literal["chips", "coco"]
 
 
 def tile(
     context: typer.Context,
-    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="Rasters of the same bands.")],
+    scenes: Annotated[
+        list[Path] | None, typer.Argument(metavar="SCENE", help="Rasters of the same bands.")
+    ] = None,
     labels: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             "--labels",
             "-l",
@@ -26,7 +31,31 @@ def tile(
             "one file for all scenes, one for each (repeat -l), or a folder of files named like the scenes.",
             rich_help_panel=INPUT,
         ),
-    ],
+    ] = None,
+    from_coco: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-coco",
+            metavar="JSON",
+            help="COCO annotations of instances, in place of scenes and labels.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Folder of the images of --from-coco.", rich_help_panel=INPUT),
+    ] = None,
+    task: Annotated[
+        Task | None,
+        setting(
+            "TileConfig.task",
+            "--task",
+            help="What a model shall tell: the class of every pixel, or every object apart. Of objects, a "
+            "column iscrowd marks areas of many that nobody told apart.",
+            panel=INPUT,
+        ),
+    ] = None,
+    *,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the chips.", rich_help_panel=OUTPUT)
     ],
@@ -135,6 +164,15 @@ def tile(
     seed: Annotated[
         int | None, setting("TileConfig.seed", "--seed", help="Seed of the split.", panel=SPLIT)
     ] = None,
+    format: Annotated[  # noqa: A002  the name of the field
+        Format | None,
+        setting(
+            "TileConfig.format",
+            "--format",
+            help="coco: annotations for other tools too, in annotations/ inside the folder.",
+            panel=OUTPUT,
+        ),
+    ] = None,
 ) -> None:
     """Cut scenes and their labels into chips to train on.
 
@@ -142,14 +180,12 @@ def tile(
       geoseg tile scenes/*.tif --labels fields.gpkg -o chips
       geoseg tile scene.tif -l landcover.gpkg --class-column kind -o chips
     """
-    for scene in scenes:
-        options.check_scene(scene, remote=True)
-    for source in labels:
-        options.check_labels(source, folder=True)
+    _check_inputs(scenes, labels, from_coco, images, task)
     check_output_folder(output, overwrite=overwrite, marker="chips.json")
     config = options.config_of(
         context,
         "TileConfig",
+        task=task if from_coco is None else "instance",
         size_px=size_px,
         overlap_px=overlap_px,
         bands=options.numbers(bands),
@@ -165,10 +201,49 @@ def tile(
         block_px=block_px,
         seed=seed,
         nodata=nodata,
+        format=format,
     )
     talk: report.Talk = context.obj
     with talk.progress() as progress:
-        from geoseg.tile import tile as run
+        from geoseg import tile as stage
 
-        done = run(scenes, labels, output, config, overwrite=overwrite, progress=progress)
+        if from_coco is not None and images is not None:
+            done = stage.tile_coco(from_coco, images, output, config, overwrite=overwrite, progress=progress)
+        else:
+            done = stage.tile(
+                scenes or [], labels or [], output, config, overwrite=overwrite, progress=progress
+            )
     report.show_tile(talk, done)
+
+
+def _check_inputs(
+    scenes: list[Path] | None,
+    labels: list[Path] | None,
+    from_coco: Path | None,
+    images: Path | None,
+    task: Task | None,
+) -> None:
+    """Refuse inputs that do not go together, or are missing, before anything slow is imported.
+
+    Raises:
+        InputError: the first thing wrong.
+    """
+    if from_coco is None:
+        if images is not None:
+            raise InputError("--images are those of --from-coco; name scenes before --labels")
+        if not scenes or not labels:
+            missing = "SCENE" if not scenes else "--labels"
+            raise InputError(f"missing {missing}; name scenes and their labels, or --from-coco and --images")
+        for scene in scenes:
+            options.check_scene(scene, remote=True)
+        for source in labels:
+            options.check_labels(source, folder=True)
+        return
+    if scenes or labels:
+        raise InputError("--from-coco names scenes and labels itself; leave out SCENE and --labels")
+    if task == "semantic":
+        raise InputError("--from-coco makes chips of the task instance; leave out --task")
+    if images is None:
+        raise InputError("--from-coco needs the folder of its images; name it with --images")
+    options.check_labels(from_coco)
+    options.check_folder(images, what="folder of images", make="name the folder of the images")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from geoseg.chips.dataset import ChipDataset, ChipItem
+from geoseg.chips.objects import ObjectFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,9 @@ class ChipBatch:
         offset: (N, B) float32, to add to them then.
         noise: (N, B) float32, standard deviation of the noise to add.
         seeds: (N,) int64, of all that is drawn for each chip.
+        objects: (N, S, S) int32 numbers of objects, each chip its own from 1; ``None`` unless all are
+            instance chips.
+        facts: of each chip's objects 1, 2, ..., then of its crowd areas.
     """
 
     bands: Tensor
@@ -39,6 +43,8 @@ class ChipBatch:
     offset: Tensor
     noise: Tensor
     seeds: Tensor
+    objects: Tensor | None = None
+    facts: tuple[tuple[ObjectFacts, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.bands)
@@ -60,6 +66,8 @@ class ChipBatch:
             offset=stacked("offset"),
             noise=stacked("noise"),
             seeds=torch.tensor([item.seed for item in items]),
+            objects=None if any(item.objects is None for item in items) else stacked("objects"),
+            facts=tuple(item.facts for item in items),
         )
 
 

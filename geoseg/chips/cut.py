@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,28 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geoseg.chips.boundary import BoundaryLabels
 from geoseg.chips.grid import Span, chip_spans, choose_block_px, finer_block_px
-from geoseg.chips.sources import Source, open_truth
-from geoseg.chips.store import Split
+from geoseg.chips.objects import ChipObjects
+from geoseg.chips.sources import Source
+from geoseg.chips.store import SPLITS, Split
 from geoseg.chips.tally import Tally
+from geoseg.chips.truth import Burned, Truth, Truths
 from geoseg.chips.write import ChipWriter
-from geoseg.classes import IGNORE, ClassMap
+from geoseg.classes import ClassMap
 from geoseg.config import TileConfig
 from geoseg.errors import LabelsError, SceneError
 from geoseg.progress import Progress
-from geoseg.raster.geobox import GeoBox
-from geoseg.raster.labels import Labels
 from geoseg.raster.rows import RowReader
 from geoseg.raster.scene import Scene
-from geoseg.raster.vector_labels import VectorLabels
 from geoseg.raster.windows import clip, slices_within
 
 MAX_ROW_BYTES = 1024**3
 """Rows of chips of an untiled scene are read at once up to this size."""
-
-Burn = Callable[[GeoBox], NDArray[np.uint8]]
-"""Makes class ids (H, W) of a grid."""
 
 BlockKey = tuple[int, int, int]
 """Number of the scene, of the block row and of the block column."""
@@ -48,6 +43,8 @@ class Block:
         window: (col, row, width, height) in the scene.
         tally: values of its valid pixels.
         class_pixels: (K,) labelled pixels of each class.
+        objects: class of each object of its chips, by the number in the labels of its scene, and whether a
+            chip shows it whole.
         split: decided when all blocks are counted.
     """
 
@@ -55,7 +52,14 @@ class Block:
     window: tuple[int, int, int, int]
     tally: Tally
     class_pixels: NDArray[np.int64]
+    objects: dict[int, tuple[int, bool]] = field(default_factory=dict)
     split: Split = "train"
+
+    def add_objects(self, objects: ChipObjects) -> None:
+        """Take note of the objects of one of its chips."""
+        for fact in objects.facts[: objects.count]:
+            _, whole = self.objects.get(fact.scene_object, (0, False))
+            self.objects[fact.scene_object] = fact.class_id, whole or not fact.clipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +110,15 @@ class Cutter:
     """Cuts scenes one after the other."""
 
     def __init__(
-        self, sources: Sequence[Source], classes: ClassMap, config: TileConfig, progress: Progress
+        self,
+        sources: Sequence[Source],
+        truths: Truths,
+        classes: ClassMap,
+        config: TileConfig,
+        progress: Progress,
     ) -> None:
         self._sources = sources
+        self._truths = truths
         self._classes = classes
         self._config = config
         self._progress = progress
@@ -145,28 +155,23 @@ class Cutter:
         cut = Cut(block_px=block_px)
         shapes = [source.geobox.shape for source in self._sources]
         grids = [[self._spans(length, block_px) for length in shape] for shape in shapes]
-        writer = ChipWriter(folder, self._sources[0].band_names, self._classes)
+        writer = ChipWriter(folder, self._sources[0].band_names, self._classes, self._config.task)
         self._progress.begin("tile", sum(len(rows) * len(cols) for rows, cols in grids), "chips")
         # Scenes with the same labels come one after the other, so that each file is opened once.
         order = sorted(range(len(shapes)), key=lambda number: _first_use(self._sources, number))
         for truth in dict.fromkeys(self._sources[number].labels for number in order):
-            with open_truth(truth, self._config, self._classes) as labels:
+            with self._truths(truth) as truth_of:
                 for number in (i for i in order if self._sources[i].labels == truth):
-                    self._cut_scene(number, grids[number], self._burn(labels), writer, cut)
+                    labels = truth_of(self._sources[number])
+                    self._cut_scene(number, grids[number], labels, writer, cut)
         self._progress.end()
         return cut
-
-    def _burn(self, labels: Labels) -> Burn:
-        width_px = self._config.boundary_px
-        if width_px is None or not isinstance(labels, VectorLabels):
-            return labels.burn
-        return BoundaryLabels(labels, self._classes, width_px).burn
 
     def _spans(self, length: int, block_px: int | None) -> list[Span]:
         return chip_spans(length, self._config.size_px, self._config.overlap_px, block_px)
 
     def _cut_scene(
-        self, number: int, grid: list[list[Span]], burn: Burn, writer: ChipWriter, cut: Cut
+        self, number: int, grid: list[list[Span]], labels: Truth, writer: ChipWriter, cut: Cut
     ) -> None:
         source, config = self._sources[number], self._config
         with Scene.open(source.path, bands=config.bands, nodata=config.nodata, remote=True) as scene:
@@ -177,15 +182,15 @@ class Cutter:
                     cut.without_valid += 1
                     continue
                 window = Window(col.offset, row.offset, config.size_px, config.size_px)
-                geobox = source.geobox.window(window)
-                ids = np.where(valid, burn(geobox), np.uint8(IGNORE))
-                block = self._count(cut, number, grid, row, col, bands, scene.has_value(bands, valid), ids)
-                class_pixels = np.bincount(ids.ravel(), minlength=256)[: len(self._classes)]
+                truth = labels.burn(window, valid)
+                block = self._count(cut, number, grid, row, col, bands, scene.has_value(bands, valid), truth)
+                class_pixels = np.bincount(truth.ids.ravel(), minlength=256)[: len(self._classes)]
                 if not class_pixels.any():
                     cut.without_labels += 1
                     continue
                 name = f"{source.name}_r{row.offset:05d}_c{col.offset:05d}"
-                writer.write(name, geobox, bands, valid, ids)
+                geobox = source.geobox.window(window)
+                writer.write(name, geobox, bands, valid, truth.ids, truth.objects)
                 cut.drafts.append(
                     Draft(
                         name=name,
@@ -208,9 +213,9 @@ class Cutter:
         col: Span,
         bands: NDArray[Any],
         has_value: NDArray[np.bool_],
-        ids: NDArray[np.uint8],
+        truth: Burned,
     ) -> BlockKey:
-        """Add the chip's own pixels to its block."""
+        """Add the chip's own pixels to its block, and its objects."""
         key = (number, row.block, col.block)
         if key not in cut.counted:
             (top, bottom), (left, right) = (
@@ -226,7 +231,10 @@ class Cutter:
         rows = slice(row.own[0] - row.offset, row.own[1] - row.offset)
         cols = slice(col.own[0] - col.offset, col.own[1] - col.offset)
         block.tally = block.tally.merge(Tally.of(bands[:, rows, cols], has_value[..., rows, cols]))
-        block.class_pixels += np.bincount(ids[rows, cols].ravel(), minlength=256)[: len(self._classes)]
+        own_ids = truth.ids[rows, cols].ravel()
+        block.class_pixels += np.bincount(own_ids, minlength=256)[: len(self._classes)]
+        if truth.objects is not None:
+            block.add_objects(truth.objects)
         return key
 
 
@@ -270,3 +278,26 @@ def _nothing_cut(cut: Cut, sources: Sequence[Source]) -> Exception:
             f"no valid pixel of {sources[0].shown} is labelled by {sources[0].labels}; check both in a GIS"
         )
     return SceneError(f"scene {sources[0].shown} has no valid pixel; check its nodata value or --nodata")
+
+
+def count_objects(
+    blocks: Sequence[Block], sources: Sequence[Source], names: Sequence[str]
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
+    """Objects by split and class name, and those of them that no chip shows whole.
+
+    Args:
+        blocks: with their splits.
+        sources: the scenes. Those of one file of labels share its objects.
+        names: of the classes; the first is the background, which has no objects.
+    """
+    counts, clipped = ({str(split): dict.fromkeys(names[1:], 0) for split in SPLITS} for _ in range(2))
+    seen: dict[tuple[Split, Path, int], tuple[int, bool]] = {}
+    for block in blocks:
+        source = sources[block.scene]
+        for number, (class_id, whole) in block.objects.items():
+            key = block.split, source.labels, number
+            seen[key] = class_id, whole or seen.get(key, (0, False))[1]
+    for (split, _, _), (class_id, whole) in seen.items():
+        counts[split][names[class_id]] += 1
+        clipped[split][names[class_id]] += not whole
+    return counts, clipped

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.chips.augment import d4, draw_dropped, draw_jitter, random_crop, rare_pixel
+from geoseg.chips.objects import ChipObjects, ObjectFacts, shown_facts
 from geoseg.chips.rim import ignore_rim
 from geoseg.chips.store import ChipStore
 from geoseg.chips.view import random_view
@@ -19,7 +20,7 @@ from geoseg.errors import ConfigError
 CACHE_BYTES = 2_000_000_000
 
 _UNCHANGED = AugmentConfig(flips=False, gain=0.0, offset=0.0, noise=0.0)
-_Decoded = tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.uint8]]
+_Decoded = tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.uint8], ChipObjects | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class ChipItem:
         offset: (B,) float32, to add to them then.
         noise: (B,) float32, standard deviation of the noise to add.
         seed: of all that is drawn for this chip later, 0 to 2^63 - 1.
+        objects: (S, S) int32 of instance chips, 0 where no object is; ``None`` for others. Where the rim is
+            left out of the labels, objects are still told.
+        facts: of object 1, 2, ..., then of crowd areas, with the shares that are inside what is shown: 0 for
+            an object of the chip that is not. Empty without objects.
     """
 
     bands: NDArray[Any]
@@ -43,6 +48,8 @@ class ChipItem:
     offset: NDArray[np.float32]
     noise: NDArray[np.float32]
     seed: int
+    objects: NDArray[np.int32] | None = None
+    facts: tuple[ObjectFacts, ...] = ()
 
 
 class ChipDataset:
@@ -113,39 +120,59 @@ class ChipDataset:
             raise IndexError(f"chip {index} of {len(self.chips)}")
         rng = np.random.default_rng([self._seed, epoch, index])
         seed = int(rng.integers(2**63))
-        bands, valid, labels = self._part(self._decoded(index % len(self.chips)), rng)
+        bands, valid, labels, objects = self._part(self._decoded(index % len(self.chips)), rng)
+        numbers = None if objects is None else objects.numbers.astype(np.int32)
         augment = self._augment or _UNCHANGED
         if augment.flips:
             element = int(rng.integers(8))
             bands, valid, labels = d4(bands, element), d4(valid, element), d4(labels, element)
+            numbers = None if numbers is None else d4(numbers, element)
         gain, offset, noise = draw_jitter(len(bands), augment, rng)
         dropped = draw_dropped(len(bands), augment.band_dropout, rng)
         for values in (gain, offset, noise):
             values[dropped] = 0.0
         return ChipItem(
-            bands=bands, valid=valid, labels=labels, gain=gain, offset=offset, noise=noise, seed=seed
+            bands=bands,
+            valid=valid,
+            labels=labels,
+            gain=gain,
+            offset=offset,
+            noise=noise,
+            seed=seed,
+            objects=numbers,
+            facts=() if objects is None else objects.facts,
         )
 
     def _part(self, whole: _Decoded, rng: np.random.Generator) -> _Decoded:
         """The part of a chip that is shown."""
-        bands, valid, labels = whole
+        bands, valid, labels, objects = whole
         octaves = 0.0 if self._augment is None else self._augment.scale
         if octaves == 0.0 and self._crop_px is None:
             return whole
         keep = rare_pixel(labels, self._rare_share, rng)
         if octaves > 0.0:
             view = random_view(labels, self._crop_px or self.store.size_px, octaves, rng, keep)
-            return view.of(bands, valid, labels, self.store.stats)
+            if objects is not None:
+                facts = shown_facts(objects.facts, objects.numbers, *view.window(labels.shape))
+                objects = ChipObjects(numbers=view.of_objects(objects.numbers), facts=facts)
+            return *view.of(bands, valid, labels, self.store.stats), objects
         rows, cols = random_crop(labels, self._crop_px or self.store.size_px, rng, keep)
-        return bands[:, rows, cols], valid[rows, cols], labels[rows, cols]
+        if objects is not None:
+            facts = shown_facts(objects.facts, objects.numbers, rows, cols)
+            objects = ChipObjects(numbers=objects.numbers[rows, cols], facts=facts)
+        return bands[:, rows, cols], valid[rows, cols], labels[rows, cols], objects
 
     def _decoded(self, index: int) -> _Decoded:
         kept = self._cache.get(index)
         if kept is not None:
             return kept
-        bands, valid, labels = self.store.read(self.chips[index])
-        decoded = bands, valid, ignore_rim(labels, self._ignore_rim_px, self.store.classes.boundary)
-        size = sum(part.nbytes for part in decoded)
+        chip = self.chips[index]
+        bands, valid, labels = self.store.read(chip)
+        labels = ignore_rim(labels, self._ignore_rim_px, self.store.classes.boundary)
+        objects = self.store.read_objects(chip) if self.store.task == "instance" else None
+        decoded = bands, valid, labels, objects
+        size = bands.nbytes + valid.nbytes + labels.nbytes
+        size += 0 if objects is None else objects.numbers.nbytes
         with self._cache_lock:
             # Chips come in random order, so which of them are kept does not matter: the first that fit.
             if index not in self._cache and size <= self._cache_left:

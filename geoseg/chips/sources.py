@@ -86,9 +86,10 @@ def open_sources(
             raise SceneError(f"scene {shown(path)} is given twice; name it once")
         seen[path.resolve()] = path
     pairs = pair_labels(scenes, labels)
-    sources = []
+    sources: list[Source] = []
     for path, truth, name in zip(scenes, pairs, safe_names([stem(p) for p in scenes]), strict=True):
         with Scene.open(path, bands=config.bands, nodata=config.nodata, remote=True) as scene:
+            scene.geobox.check_place(f"scene {scene.shown}")
             sources.append(
                 Source(
                     path=path,
@@ -177,6 +178,7 @@ def open_truth(path: Path, config: TileConfig, classes: ClassMap | None) -> Iter
         class_name=config.class_name,
         unlabelled=config.unlabelled,
         classes=classes,
+        objects=config.task == "instance",
     ) as labels:
         yield labels
 
@@ -185,7 +187,8 @@ def survey(sources: Sequence[Source], config: TileConfig, progress: Progress) ->
     """Classes of all labels together; checks that labels and scenes meet.
 
     Raises:
-        LabelsError: labels that touch none of their scenes, or files whose classes do not go together.
+        LabelsError: labels that touch none of their scenes, files whose classes do not go together, or
+            nothing but background where objects are wanted.
         ConfigError: a boundary is wanted, but the labels are a raster or have a class of that name.
     """
     maps: dict[Path, tuple[ClassMap, bool]] = {}
@@ -210,6 +213,8 @@ def survey(sources: Sequence[Source], config: TileConfig, progress: Progress) ->
                 )
             maps[path] = labels.classes, isinstance(labels, RasterLabels)
     classes = _together(maps)
+    if config.task == "instance" and len(classes) < 2:
+        raise LabelsError(f"labels {next(iter(maps))} have polygons of the background only; choose a column")
     return classes if config.boundary_px is None else _with_boundary(classes)
 
 

@@ -5,6 +5,7 @@
     chips/chips.json                 classes, bands, statistics, split, and a line for every chip
     chips/images/NAME.tif            bands in the scene's own dtype; internal mask where pixels are invalid
     chips/labels/NAME.tif            uint8 class ids, 255 = ignore
+    chips/objects/NAME.tif           of instance chips only, see geoseg.chips.objects
     chips/chips.gpkg                 footprints, for people
 
 The folder may come from a stranger: sizes are capped, every value is checked, and no name can lead out of the
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from geoseg.chips.objects import OBJECTS_TAG, ChipObjects, facts_from_json
 from geoseg.classes import IGNORE, BandStats, ClassMap
 from geoseg.errors import ChipsError, SceneError
 
@@ -33,6 +35,8 @@ MAX_BYTES = 128 * 1024**2
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+Task = Literal["semantic", "instance"]
 
 _Dtype = Literal[
     "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"
@@ -85,7 +89,8 @@ class ChipStore:
 
     Attributes:
         folder: where it is.
-        classes: names and colours of the ids.
+        task: ``instance`` when the chips tell objects apart, besides the class of every pixel.
+        classes: names and colours of the ids. Of instance chips, 0 is the background, all others are things.
         stats: band statistics of the valid pixels of the training blocks, each pixel counted once.
         band_names: one a band.
         dtype: numpy name of the bands' dtype.
@@ -98,6 +103,7 @@ class ChipStore:
     """
 
     folder: Path
+    task: Task
     classes: ClassMap
     stats: BandStats
     band_names: tuple[str, ...]
@@ -139,6 +145,10 @@ class ChipStore:
             raise ValueError(f"statistics of {len(stats.count)} bands for {len(file.bands)} bands")
         if min(stats.count) < 1 or min(stats.m2) < 0.0:
             raise ValueError("band statistics of no pixels")
+        if file.task == "instance" and (
+            classes.background != 0 or classes.boundary is not None or len(classes) < 2
+        ):
+            raise ValueError("the classes of instance chips are background and things")
         if file.overlap_px >= file.size_px:
             raise ValueError("overlap_px is not below size_px")
         scenes = tuple(scene.name for scene in file.scenes)
@@ -147,6 +157,7 @@ class ChipStore:
         _check_names(chips, scenes)
         return cls(
             folder=folder,
+            task=file.task,
             classes=classes,
             stats=stats,
             band_names=tuple(file.bands),
@@ -173,6 +184,10 @@ class ChipStore:
         """File of the chip's class ids."""
         return self.folder / "labels" / f"{chip.name}.tif"
 
+    def objects_path(self, chip: Chip) -> Path:
+        """File of the chip's objects, for instance chips."""
+        return self.folder / "objects" / f"{chip.name}.tif"
+
     def read(self, chip: Chip) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.uint8]]:
         """Pixels of a chip; S is ``size_px``.
 
@@ -184,8 +199,8 @@ class ChipStore:
             ChipsError: a file is missing, or is not what ``chips.json`` says.
             ReadError: a file is damaged.
         """
-        bands, valid = self._read_raster(self.image_path(chip), len(self.band_names), self.dtype)
-        (labels,), _ = self._read_raster(self.label_path(chip), 1, "uint8")
+        bands, valid, _ = self._read_raster(self.image_path(chip), len(self.band_names), self.dtype)
+        (labels,), _, _ = self._read_raster(self.label_path(chip), 1, "uint8")
         wrong = (labels >= len(self.classes)) & (labels != IGNORE)
         if wrong.any():
             raise ChipsError(
@@ -194,7 +209,31 @@ class ChipStore:
             )
         return bands, valid, np.where(valid, labels, np.uint8(IGNORE))
 
-    def _read_raster(self, path: Path, count: int, dtype: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read_objects(self, chip: Chip) -> ChipObjects:
+        """Objects of a chip of instance chips.
+
+        Raises:
+            ChipsError: these are no instance chips, the file is missing, or it is not what it should be.
+            ReadError: the file is damaged.
+        """
+        if self.task != "instance":
+            raise ChipsError(f"{self.folder} holds no objects; make the chips with --task instance")
+        path = self.objects_path(chip)
+        (numbers,), _, tags = self._read_raster(path, 1, "uint16")
+        try:
+            facts = facts_from_json(tags.get(OBJECTS_TAG, ""), self.classes)
+            objects = ChipObjects(numbers=numbers, facts=facts)
+            if int(numbers.max()) > objects.count:
+                raise ValueError(f"it holds number {numbers.max()} of {objects.count} objects")
+        except ValueError as reason:
+            text = " ".join(str(reason).split())[:300]
+            raise ChipsError(f"objects {path} are damaged: {text}; make the chips again") from reason
+        return objects
+
+    def _read_raster(
+        self, path: Path, count: int, dtype: str
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], dict[str, str]]:
+        """Bands, valid pixels and tags of a file of a chip."""
         from rasterio.windows import Window
 
         from geoseg.raster.scene import Scene
@@ -212,7 +251,11 @@ class ChipStore:
                     f"chip {path} is {width} x {height} {chip.dtype}, not {shape[1]} x {shape[0]} {dtype} as "
                     f"{CHIPS_FILE} says; make the chips again"
                 )
-            return chip.read(Window(0, 0, self.size_px, self.size_px))
+            bands, valid = chip.read(Window(0, 0, self.size_px, self.size_px))
+            try:
+                return bands, valid, chip.tags()
+            except SceneError as error:
+                raise ChipsError(str(error)) from error
 
     def fingerprint(self) -> str:
         """SHA-256 of ``chips.json`` in hex, by which a run knows its chips again."""
@@ -240,6 +283,7 @@ class _ChipEntry(_Section):
 
 class _ChipsFile(_Section):
     version: Literal[1]
+    task: Task = "semantic"
     classes: dict[str, Any]
     bands: list[Annotated[str, Field(max_length=200)]] = Field(min_length=1, max_length=4096)
     dtype: _Dtype

@@ -70,6 +70,16 @@ class View:
         mixed[:, ~shown] = 0.0
         return mixed, shown, pick(labels, IGNORE, rows, cols)
 
+    def of_objects(self, numbers: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """What it shows of a chip's objects (S, S), as it shows labels: (N, N), 0 beyond the chip."""
+        rows, cols = self.axes(numbers.shape)
+        return pick(numbers[rows.part, cols.part], 0, rows, cols)
+
+    def window(self, shape: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of a chip of ``shape`` between those that the view's outermost pixels show."""
+        rows, cols = (axis.shown() for axis in self.axes(shape))
+        return rows, cols
+
     def axes(self, shape: tuple[int, int]) -> tuple[Axis, Axis]:
         """Rows and columns, for a chip of ``shape``."""
         rows, cols = (
@@ -122,6 +132,11 @@ class Axis:
             nearest=np.clip(np.floor(centres).astype(np.intp), low, high - 1) - low,
             inside=inside,
         )
+
+    def shown(self) -> slice:
+        """The chip's pixels between those in which the outermost pixels of the view have their centres."""
+        picked = self.nearest[self.inside] + self.part.start
+        return slice(int(picked.min()), int(picked.max()) + 1) if len(picked) else slice(0, 0)
 
 
 def _averaged_triangle(at: NDArray[np.float64], piece: float) -> NDArray[np.float64]:

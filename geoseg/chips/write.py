@@ -16,7 +16,8 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from geoseg.chips.store import CHIPS_FILE, Chip
+from geoseg.chips.objects import OBJECTS_TAG, ChipObjects, facts_to_json
+from geoseg.chips.store import CHIPS_FILE, Chip, Task
 from geoseg.classes import IGNORE, ClassMap
 from geoseg.errors import WriteError
 from geoseg.raster.gdal import gdal_errors, quiet
@@ -31,11 +32,16 @@ _NAME_LENGTH = 80
 class ChipWriter:
     """Writes the GeoTIFFs of chips into a folder that is not yet in its place."""
 
-    def __init__(self, folder: Path, band_names: Sequence[str], classes: ClassMap) -> None:
-        """Make the folders of images and labels inside ``folder``."""
+    def __init__(
+        self, folder: Path, band_names: Sequence[str], classes: ClassMap, task: Task = "semantic"
+    ) -> None:
+        """Make the folders of images, labels and, for instance chips, objects inside ``folder``."""
         self._images, self._labels = folder / "images", folder / "labels"
+        self._objects = folder / "objects"
         self._images.mkdir()
         self._labels.mkdir()
+        if task == "instance":
+            self._objects.mkdir()
         self._band_names = tuple(band_names)
         self._classes = json.dumps(classes.to_json(), sort_keys=True)
         self._palette = {i: (*classes.rgb(i), 255) for i in range(len(classes))} | {IGNORE: (0, 0, 0, 0)}
@@ -47,6 +53,7 @@ class ChipWriter:
         bands: NDArray[Any],
         valid: NDArray[np.bool_],
         labels: NDArray[np.uint8],
+        objects: ChipObjects | None = None,
     ) -> None:
         """Write one chip.
 
@@ -56,6 +63,7 @@ class ChipWriter:
             bands: (B, S, S); written as 0 where not valid.
             valid: (S, S), kept as the file's internal mask.
             labels: (S, S) class ids, 255 where unknown or not valid.
+            objects: of instance chips.
 
         Raises:
             WriteError: the disk is full or not writable.
@@ -68,10 +76,21 @@ class ChipWriter:
                     image.write_mask(valid)
                 for band, description in enumerate(self._band_names, 1):
                     image.set_band_description(band, description)
-            with rasterio.open(label_path, "w", **_label_profile(labels, geobox)) as truth:
+            with rasterio.open(label_path, "w", **_label_profile(labels, geobox, IGNORE)) as truth:
                 truth.write(labels, 1)
                 truth.write_colormap(1, self._palette)
                 truth.update_tags(**{CLASSES_TAG: self._classes})
+        if objects is not None:
+            self._write_objects(self._objects / f"{name}.tif", geobox, objects)
+
+    def _write_objects(self, path: Path, geobox: GeoBox, objects: ChipObjects) -> None:
+        with (
+            _write_errors(path),
+            quiet(),
+            rasterio.open(path, "w", **_label_profile(objects.numbers, geobox, 0)) as dataset,
+        ):
+            dataset.write(objects.numbers, 1)
+            dataset.update_tags(**{OBJECTS_TAG: facts_to_json(objects.facts)})
 
 
 def _image_profile(bands: NDArray[Any], geobox: GeoBox) -> dict[str, Any]:
@@ -84,8 +103,8 @@ def _image_profile(bands: NDArray[Any], geobox: GeoBox) -> dict[str, Any]:
     return _layout(size_px) | kind | geobox.profile()
 
 
-def _label_profile(labels: NDArray[np.uint8], geobox: GeoBox) -> dict[str, Any]:
-    kind = {"count": 1, "dtype": "uint8", "nodata": IGNORE}
+def _label_profile(labels: NDArray[Any], geobox: GeoBox, nodata: int) -> dict[str, Any]:
+    kind = {"count": 1, "dtype": labels.dtype.name, "nodata": nodata}
     return _layout(len(labels)) | kind | geobox.profile()
 
 

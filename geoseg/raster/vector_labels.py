@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import geopandas
 import numpy as np
-import pandas
 import pyproj
 import shapely
 from affine import Affine
@@ -19,14 +16,19 @@ from rasterio.coords import BoundingBox
 from rasterio.crs import CRS
 from rasterio.features import rasterize
 
-from geoseg.classes import IGNORE, MAX_CLASSES, ClassMap
+from geoseg.classes import IGNORE, ClassMap
 from geoseg.errors import LabelsError
 from geoseg.raster.gdal import read_vector
 from geoseg.raster.geobox import GeoBox, bounds_to_lonlat
+from geoseg.raster.label_classes import class_ids, class_map, class_names, marked, only_name
 
-BACKGROUND = "background"
+CROWD_COLUMN = "iscrowd"
+"""COCO's name for the mark of an area full of things that nobody told apart."""
 
 ValueT = TypeVar("ValueT", np.uint8, np.int32)
+
+_ROUNDING_PX = 1e-3
+"""What reaches out of a chip by less is inside: coordinates of an edge on its border are a bit off."""
 
 _CLIP_ABOVE_VERTICES = 2000
 """Polygons with more vertices are cut to the grid before burning: land cover runs through many chips."""
@@ -41,10 +43,19 @@ class VectorLabels:
         repaired: polygons that crossed themselves and were repaired.
         owner_ids: (N + 1,) uint8 class id of each of the N polygons at the number :meth:`burn_owners` gives
             it; at 0 what land outside all polygons is.
+        crowd: (N + 1,) whether it is marked as a crowd, and burns as 255 for that. Nothing is unless objects
+            were asked for.
+        kind_ids: (N + 1,) as ``owner_ids``, but for crowds what they are crowds of.
     """
 
     def __init__(
-        self, path: Path, frame: geopandas.GeoDataFrame, ids: NDArray[np.uint8], classes: ClassMap, fill: int
+        self,
+        path: Path,
+        frame: geopandas.GeoDataFrame,
+        ids: NDArray[np.uint8],
+        classes: ClassMap,
+        fill: int,
+        crowd: NDArray[np.bool_] | None = None,
     ) -> None:
         """Take over what :meth:`open` has read; ``ids`` (N,) are of the rows, ``fill`` of all other land."""
         self.path = path
@@ -62,7 +73,11 @@ class VectorLabels:
         # Burned in this order, so that a smaller or later polygon overwrites; the same for every scene's CRS.
         order = np.argsort(-shapely.area(geometries), kind="stable")
         self._geometries = geometries[order]
-        self.owner_ids = np.append(np.uint8(fill), ids[kept][order])
+        self.kind_ids = np.append(np.uint8(fill), ids[kept][order])
+        self.crowd = np.zeros(len(self.kind_ids), np.bool_)
+        if crowd is not None:
+            self.crowd[1:] = crowd[kept][order]
+        self.owner_ids = np.where(self.crowd, np.uint8(IGNORE), self.kind_ids)
         self._in_crs: dict[str | None, shapely.STRtree] = {}
 
     @classmethod
@@ -74,22 +89,27 @@ class VectorLabels:
         class_name: str | None,
         unlabelled: Literal["background", "ignore"],
         classes: ClassMap | None,
+        objects: bool = False,
     ) -> VectorLabels:
         """See :func:`geoseg.raster.labels.open_labels`."""
-        frame = read_vector(path, columns=[] if class_column is None else [class_column])
+        columns = [] if class_column is None else [class_column]
+        frame = read_vector(path, columns=columns, optional=[CROWD_COLUMN] if objects else [])
         if frame.empty:
             raise LabelsError(f"labels {path} is empty; draw some polygons")
         if class_column is None:
-            ordered = [_only_name(class_name, classes)]
+            ordered = [only_name(class_name, classes)]
             names: list[str | None] = [ordered[0]] * len(frame)
         else:
-            names, ordered = _names(frame[class_column], f"labels {path}", class_column)
-        background = unlabelled == "background"
+            names, ordered = class_names(frame[class_column], f"labels {path}", class_column)
+        background = objects or unlabelled == "background"
         if classes is None:
-            classes = _class_map(ordered, background, f"labels {path}", class_column)
-        ids = _ids(names, classes, path, background)
-        fill = classes.background if background and classes.background is not None else IGNORE
-        labels = cls(path, frame, ids, classes, fill)
+            classes = class_map(ordered, background, f"labels {path}", class_column)
+        ids = class_ids(names, classes, path, background)
+        fill = IGNORE
+        if unlabelled == "background" and classes.background is not None:
+            fill = classes.background
+        crowd = marked(frame[CROWD_COLUMN]) if objects and CROWD_COLUMN in frame.columns else None
+        labels = cls(path, frame, ids, classes, fill, crowd)
         if background and classes.background is None:
             labels._note("the classes have no background: land outside the polygons counts as unknown")
         return labels
@@ -165,6 +185,33 @@ class VectorLabels:
             LabelsError: as :meth:`covers`.
         """
         return self._burn(geobox, np.arange(len(self.owner_ids), dtype=np.int32))
+
+    def inside_shares(
+        self, geobox: GeoBox, numbers: NDArray[np.intp], part: tuple[int, int]
+    ) -> NDArray[np.float64]:
+        """Which share of each polygon's area lies in the upper left ``part`` (height, width) of the grid.
+
+        Args:
+            geobox: the grid.
+            numbers: (n,) of polygons, as :meth:`burn_owners` gives them.
+            part: in pixels.
+
+        Returns:
+            (n,), exactly 1 for polygons that reach out of it by no more than rounding does.
+
+        Raises:
+            LabelsError: as :meth:`covers`.
+        """
+        height, width = part
+        geometries = _in_pixels(self._tree(geobox).geometries[numbers - 1], geobox)
+        left, top, right, bottom = shapely.bounds(geometries).reshape(-1, 4).T
+        low, wide, high = -_ROUNDING_PX, width + _ROUNDING_PX, height + _ROUNDING_PX
+        cut = np.flatnonzero((left < low) | (top < low) | (right > wide) | (bottom > high))
+        shares = np.ones(len(numbers))
+        whole = shapely.make_valid(geometries[cut], method="structure")
+        inside = shapely.area(shapely.intersection(whole, shapely.box(0.0, 0.0, width, height)))
+        shares[cut] = inside / np.maximum(shapely.area(whole), np.finfo(float).tiny)
+        return shares
 
     def _burn(self, geobox: GeoBox, values: NDArray[ValueT]) -> NDArray[ValueT]:
         """Burn ``values`` (N + 1,) of the polygons; the first is that of all other land."""
@@ -242,71 +289,16 @@ def valid_polygons(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.i
 
 
 def _to_pixels(geometries: NDArray[Any], geobox: GeoBox) -> NDArray[Any]:
-    """Geometries in pixel coordinates (col, row), so that burning knows only one kind of grid."""
-    inverse = ~geobox.transform
-    matrix = np.array([[inverse.a, inverse.b], [inverse.d, inverse.e]])
-    shift = np.array([inverse.c, inverse.f])
-    pixels = shapely.transform(geometries, lambda points: points @ matrix.T + shift)
+    """Geometries to burn: in pixels, and no larger than needed."""
+    pixels = _in_pixels(geometries, geobox)
     large = np.flatnonzero(shapely.get_num_coordinates(pixels) > _CLIP_ABOVE_VERTICES)
     pixels[large] = shapely.clip_by_rect(pixels[large], -1.0, -1.0, geobox.width + 1.0, geobox.height + 1.0)
     return np.asarray(pixels)
 
 
-def _only_name(class_name: str | None, classes: ClassMap | None) -> str:
-    """The class of labels without a class column."""
-    if classes is not None and class_name not in classes.names:
-        special = (classes.background, classes.boundary)
-        foreground = [name for i, name in enumerate(classes.names) if i not in special]
-        if len(foreground) == 1:
-            return foreground[0]
-    return class_name or "object"
-
-
-def _names(values: Any, where: str, column: str) -> tuple[list[str | None], list[str]]:
-    """Class name of every row (``None`` for null or blank), and the distinct ones, numbers in their order."""
-    missing = values.isna() | (values.astype(str).str.strip() == "")
-    present = values[~missing]
-    if present.empty:
-        raise LabelsError(f"{where} has no value in column {column}; choose another column")
-    if pandas.api.types.is_numeric_dtype(present) and not pandas.api.types.is_bool_dtype(present):
-        if any(not math.isfinite(value) or value != int(value) for value in present.unique()):
-            raise LabelsError(f"{where} has fractions in column {column}; choose a column of classes")
-        present = present.map(int)
-        ordered = [str(value) for value in sorted(present.unique())]
-    else:
-        present = present.map(lambda value: str(value).strip())
-        ordered = sorted(present.unique())
-    texts = present.map(str).reindex(values.index)
-    return [None if gone else str(text) for gone, text in zip(missing, texts, strict=True)], ordered
-
-
-def _class_map(ordered: Sequence[str], background: bool, where: str, column: str | None) -> ClassMap:
-    names = [name for name in ordered if not (background and name.casefold() == BACKGROUND)]
-    names = [BACKGROUND, *names] if background else names
-    if len(names) > MAX_CLASSES:
-        raise LabelsError(
-            f"{where} has {len(names)} different values in column {column}, and {MAX_CLASSES} classes are "
-            "possible; choose a column of classes"
-        )
-    return ClassMap.from_names(names, background=0 if background else None)
-
-
-def _ids(names: Sequence[str | None], classes: ClassMap, path: Path, background: bool) -> NDArray[np.uint8]:
-    """Ids of the rows; null is 255, and ``background`` in any spelling is the background class."""
-    known: dict[str | None, int] = {name: class_id for class_id, name in enumerate(classes.names)}
-    known[None] = IGNORE
-    for name in set(names) - set(known):
-        if (
-            background
-            and name is not None
-            and name.casefold() == BACKGROUND
-            and classes.background is not None
-        ):
-            known[name] = classes.background
-    unknown = sorted(str(name) for name in set(names) - set(known))
-    if unknown:
-        raise LabelsError(
-            f"labels {path} has the class {unknown[0]}, which is none of {', '.join(classes.names)}; "
-            "choose the class column, or rename it"
-        )
-    return np.array([known[name] for name in names], np.uint8)
+def _in_pixels(geometries: NDArray[Any], geobox: GeoBox) -> NDArray[Any]:
+    """Geometries in pixel coordinates (col, row), so that burning knows only one kind of grid."""
+    inverse = ~geobox.transform
+    matrix = np.array([[inverse.a, inverse.b], [inverse.d, inverse.e]])
+    shift = np.array([inverse.c, inverse.f])
+    return np.asarray(shapely.transform(geometries, lambda points: points @ matrix.T + shift))
