@@ -8,7 +8,7 @@ report says how many. Objects are polygons: the regions of a mask, traced exactl
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +21,20 @@ from geoseg.errors import ChipsError, InputError, LabelsError
 from geoseg.metrics.boundary import boundary_bands
 from geoseg.models.card import find_model, read_card
 from geoseg.progress import SILENT, Progress
-from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import Labels, open_labels
 from geoseg.raster.mask import open_mask
 from geoseg.raster.remote import file_name, local, shown
 from geoseg.raster.windows import block_windows, slices_within
+from geoseg.scoring.detections import check_scored, polygons_width_m
 from geoseg.scoring.errors import check_errors_output, write_object_errors, write_pixel_errors
 from geoseg.scoring.fit import check_fit
 from geoseg.scoring.layers import Scored, score_grid, score_layer
-from geoseg.scoring.objects import paired_f1
-from geoseg.scoring.pixels import PixelCounts, Table, block_side, count_window, paired_intervals
+from geoseg.scoring.pixels import PixelCounts, block_side, count_window
 from geoseg.scoring.prediction import Likeliest, Prediction
-from geoseg.scoring.report import CompareReport, Difference, EvaluateReport, PolygonsReport
+from geoseg.scoring.report import CompareReport, EvaluateReport, PolygonsReport
 from geoseg.scoring.sources import GridPair, PolygonLayer, area_of, only_class
 from geoseg.scoring.truth import elsewhere, is_vector, labels_for, unnamed
+from geoseg.scoring.versus import OfMask, difference
 from geoseg.scoring.widths import width_px
 
 __all__ = [
@@ -96,16 +96,6 @@ def evaluate(
     return _of_mask(mask, labels, config, probabilities, errors, progress).report
 
 
-@dataclass(frozen=True, kw_only=True)
-class _OfMask:
-    """A mask scored, and what a comparison with another needs of it."""
-
-    report: EvaluateReport
-    blocks: Table
-    geobox: GeoBox
-    scored: Scored | None
-
-
 def _of_mask(
     mask: Path,
     labels: Path,
@@ -113,7 +103,7 @@ def _of_mask(
     probabilities: bool,
     errors: Path | None,
     progress: Progress,
-) -> _OfMask:
+) -> OfMask:
     opened = Likeliest.open(mask) if probabilities else open_mask(mask, remote=True)
     with opened as source, labels_for(source, labels, config) as truth:
         box = source.geobox
@@ -149,7 +139,7 @@ def _of_mask(
         for note in truth.notes:
             progress.warn(note)
     report = replace(report, objects=None if scored is None else scored.report, errors=errors)
-    return _OfMask(report=report, blocks=counts.blocks, geobox=box, scored=scored)
+    return OfMask(report=report, blocks=counts.blocks, geobox=box, scored=scored)
 
 
 def _count(source: Prediction, truth: Labels, counts: PixelCounts, progress: Progress) -> None:
@@ -176,10 +166,14 @@ def evaluate_polygons(
 ) -> PolygonsReport:
     """Score a layer of polygons, such as vectorize writes, against labels: object by object.
 
+    Polygons with a column ``score`` are detections: they may overlap, average precision is of all of them,
+    and every other score of those that reach ``config.min_score``.
+
     Args:
         layer: polygons, their class in ``class_name`` (else the labels' column, else ``class_id``).
         labels: polygons or a raster of class ids, in any CRS.
-        config: how to compare; what is about pixels does not apply.
+        config: how to compare; what is about pixels does not apply. Boundary AP takes a width in metres, and
+            2 m when none is given.
         area: polygons of the land to compare, or a raster that covers it; the bounds of ``layer`` when not
             given, so that labels may go on beyond.
         errors: where to draw errors, a ``.gpkg``.
@@ -188,7 +182,8 @@ def evaluate_polygons(
 
     Raises:
         LabelsError: layer or labels cannot be used, or lie apart.
-        InputError: ``area`` cannot be used, or labels whose unlabelled land is unknown.
+        InputError: ``area`` cannot be used, labels whose unlabelled land is unknown, or settings for scores
+            that the layer has not.
         OutputError: ``errors`` cannot or must not be written.
         ReadError: a file is damaged.
         WriteError: ``errors`` could not be written.
@@ -197,7 +192,7 @@ def evaluate_polygons(
     layer, labels = Path(layer), Path(labels)
     if errors is not None:
         check_errors_output(errors, overwrite=overwrite, inputs=[layer, labels])
-    scored = _of_layer(layer, labels, config, area, None, progress)
+    scored = _of_layer(layer, labels, config, area, None, progress, alone=True)
     if errors is not None:
         write_object_errors(errors, scored)
     return PolygonsReport(prediction=layer, truth=labels, objects=scored.report, errors=errors)
@@ -210,6 +205,8 @@ def _of_layer(
     area: Path | None,
     like: Scored | None,
     progress: Progress,
+    *,
+    alone: bool = False,
 ) -> Scored:
     """A layer scored; on the plane and by the blocks of ``like``, so that both can be compared."""
     vector = is_vector(labels)
@@ -221,6 +218,8 @@ def _of_layer(
     if area is None:
         progress.note(f"compared within the bounds of {layer.name}, as no area is given")
     polygons = PolygonLayer.read(layer, config.class_column)
+    if alone:
+        check_scored(polygons, config)
     column = config.class_column if vector else None
     name = only_class(polygons, config.class_name, labels) if vector and column is None else None
     with open_labels(labels, class_column=column, class_name=name or "object") as truth:
@@ -230,6 +229,8 @@ def _of_layer(
             area=None if area is None else area_of(area),
             plane=None if like is None else like.found.plane,
             block=None if like is None else like.found.block,
+            min_score=config.min_score,
+            boundary_m=polygons_width_m(config),
             progress=progress,
         )
         for note in truth.notes:
@@ -261,7 +262,7 @@ def compare(
         GeosegError: as :func:`evaluate` and :func:`evaluate_polygons`.
     """
     config = config or EvaluateConfig()
-    found: list[_OfMask | Scored] = []
+    found: list[OfMask | Scored] = []
     reports: list[EvaluateReport | PolygonsReport] = []
     for prediction in map(Path, predictions):
         if is_vector(prediction, what="prediction"):
@@ -273,30 +274,8 @@ def compare(
             of_mask = _of_mask(prediction, labels, config, False, None, progress)
             found.append(of_mask)
             reports.append(of_mask.report)
-    differences = tuple(_difference(one, found[0]) for one in found[1:])
+    differences = tuple(difference(one, found[0]) for one in found[1:])
     return CompareReport(reports=tuple(reports), differences=differences)
-
-
-def _difference(one: _OfMask | Scored, first: _OfMask | Scored) -> Difference:
-    miou = boundary = f1 = None
-    miou_interval = boundary_interval = f1_interval = None
-    if isinstance(one, _OfMask) and isinstance(first, _OfMask):
-        miou = one.report.miou - first.report.miou
-        boundary = one.report.mean_boundary_iou - first.report.mean_boundary_iou
-        if one.geobox.same_grid(first.geobox):
-            miou_interval, boundary_interval = paired_intervals(one.blocks, first.blocks)
-    here, there = (each.scored if isinstance(each, _OfMask) else each for each in (one, first))
-    if here is not None and there is not None:
-        f1 = here.report.all.f1 - there.report.all.f1
-        f1_interval = paired_f1(here.found, there.found)
-    return Difference(
-        miou=miou,
-        miou_interval=miou_interval,
-        mean_boundary_iou=boundary,
-        mean_boundary_iou_interval=boundary_interval,
-        object_f1=f1,
-        object_f1_interval=f1_interval,
-    )
 
 
 def evaluate_model(

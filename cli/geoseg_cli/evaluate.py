@@ -8,14 +8,15 @@ from typing import Annotated, Any, Literal
 import typer
 
 from geoseg.errors import GeosegError, InputError
-from geoseg_cli import options, report, scores
+from geoseg.raster.remote import file_name
+from geoseg_cli import options, pages, report, scores
 from geoseg_cli.options import INPUT, MODEL, OUTPUT, Overwrite, setting
 
 Split = Literal["train", "val", "test"]
 
 
 class BelowTargetError(GeosegError):
-    """A score is below ``--min-miou`` or ``--min-f1``."""
+    """A score is below ``--min-miou``, ``--min-f1`` or ``--min-ap``."""
 
     exit_code = 3
 
@@ -94,7 +95,7 @@ def evaluate(
             "EvaluateConfig.boundary",
             "--boundary",
             help="Width of the band of Boundary IoU: 2px, 3m, or 2% of the diagonal (as in the paper; for "
-            "chips and small scenes).",
+            "chips and small scenes). Of Boundary AP: 2m.",
             panel=OUTPUT,
             metavar="WIDTH",
         ),
@@ -105,6 +106,16 @@ def evaluate(
             "EvaluateConfig.objects",
             "--objects/--no-objects",
             help="Also compare objects: the regions of the mask, traced exactly. Polygons always are.",
+            panel=OUTPUT,
+        ),
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        setting(
+            "EvaluateConfig.min_score",
+            "--min-score",
+            min=0.0,
+            help="Of polygons with a column score, those that count as objects; average precision is of all.",
             panel=OUTPUT,
         ),
     ] = None,
@@ -127,6 +138,22 @@ def evaluate(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="PAGE",
+            help="Also write a page to look at in a browser, .html: all scores, with mask, labels and errors "
+            "on a map.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    scene: Annotated[
+        Path | None,
+        typer.Option(
+            "--scene", help="The scene, to be drawn below them on the page.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     min_miou: Annotated[
         float | None,
@@ -141,6 +168,16 @@ def evaluate(
             min=0.0,
             max=1.0,
             help="Exit with 3 when the F1 of objects is below.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    min_ap: Annotated[
+        float | None,
+        typer.Option(
+            "--min-ap",
+            min=0.0,
+            max=1.0,
+            help="Exit with 3 when the average precision of polygons with scores is below.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -161,13 +198,23 @@ def evaluate(
         unlabelled=unlabelled,
         objects=objects if min_f1 is None else True,
         blocks_px=blocks_px,
+        min_score=min_score,
     )
     talk: report.Talk = context.obj
+    if scene is not None:
+        if page is None:
+            raise InputError("--scene is drawn on the page of --report; give a page, or leave it out")
+        options.check_scene(scene)
+    wanted = None if page is None else pages.ScoresPage(path=page, scene=scene, overwrite=overwrite)
     if tiles is not None:
-        _refuse_with_tiles(paths, labels, probabilities, area, errors, min_f1, objects)
+        _refuse_with_tiles(
+            paths, labels, probabilities, area, errors, min_f1, objects, scene, min_score, min_ap
+        )
         options.check_folder(tiles, what="chips folder", make="make one with geoseg tile")
         options.check_model(model)
-        done = _model(talk, model, tiles, split, config, refine, device)
+        if wanted is not None:
+            wanted.check([], [])
+        done = _model(talk, model, tiles, split, config, refine, device, wanted)
     elif model is not None:
         raise InputError("--model goes with --tiles; a mask is evaluated without a model")
     else:
@@ -175,10 +222,22 @@ def evaluate(
         rasters = [options.check_prediction(path) for path in predictions]
         options.check_labels(truth)
         _refuse(rasters, area, errors, {"miou": min_miou, "boundary": boundary, "blocks": blocks_px})
+        _refuse_scores(rasters, {"--min-score": min_score, "--min-ap": min_ap})
+        if wanted is not None:
+            wanted.check([*predictions, truth, *([] if area is None else [area])], [errors] if errors else [])
         done = _predictions(
-            talk, predictions, truth, config, probabilities is not None, area, errors, overwrite, rasters[0]
+            talk,
+            predictions,
+            truth,
+            config,
+            probabilities is not None,
+            area,
+            errors,
+            overwrite,
+            rasters,
+            wanted,
         )
-    _check_targets(done, min_miou, min_f1)
+    _check_targets(done, min_miou, min_f1, min_ap)
 
 
 def _inputs(paths: list[Path], labels: Path | None, probabilities: Path | None) -> tuple[list[Path], Path]:
@@ -205,33 +264,56 @@ def _refuse(rasters: list[bool], area: Path | None, errors: Path | None, of_pixe
         raise InputError("--area goes with polygons; a mask tells itself what land it covers")
     if of_pixels["miou"] is not None and not all(rasters):
         raise InputError("--min-miou goes with a mask; polygons have --min-f1")
-    for flag in ("boundary", "blocks"):
-        if of_pixels[flag] is not None and not any(rasters):
-            raise InputError(f"--{flag} is about pixels; leave it out with polygons")
+    if of_pixels["blocks"] is not None and not any(rasters):
+        raise InputError("--blocks is about pixels; leave it out with polygons")
+    width = of_pixels["boundary"]
+    if width is not None and not any(rasters) and not width.rstrip().endswith("m"):
+        raise InputError(f"--boundary {width} is about pixels; with polygons give a width such as 2m")
     if errors is not None and len(rasters) > 1:
         raise InputError("--errors goes with one prediction; leave it out to compare several")
+
+
+def _refuse_scores(rasters: list[bool], flags: dict[str, float | None]) -> None:
+    for flag, value in flags.items():
+        if value is not None and all(rasters):
+            raise InputError(f"{flag} goes with polygons that have a column score; leave it out with a mask")
 
 
 def _refuse_with_tiles(paths: list[Path] | None, *others: Any) -> None:
     if paths:
         raise InputError("either MASK LABELS or --tiles can be evaluated; leave one out")
-    flags = ("--labels", "--probabilities", "--area", "--errors", "--min-f1", "--objects")
+    flags = (
+        *("--labels", "--probabilities", "--area", "--errors", "--min-f1", "--objects", "--scene"),
+        *("--min-score", "--min-ap"),
+    )
     for flag, value in zip(flags, others, strict=True):
         if value:
             raise InputError(f"{flag} goes with a mask; leave it out, or --tiles")
 
 
 def _model(
-    talk: report.Talk, model: Path | None, tiles: Path, split: Split, config: Any, refine: bool, device: str
+    talk: report.Talk,
+    model: Path | None,
+    tiles: Path,
+    split: Split,
+    config: Any,
+    refine: bool,
+    device: str,
+    wanted: pages.ScoresPage | None,
 ) -> Any:
+    written = None
     with talk.progress() as progress:
         from geoseg.evaluate import evaluate_model
         from geoseg.models.card import find_model
 
-        done = evaluate_model(
-            find_model(model), tiles, split, config, refine=refine, device=device, progress=progress
-        )
-    scores.show_evaluate(talk, done)
+        found = find_model(model)
+        done = evaluate_model(found, tiles, split, config, refine=refine, device=device, progress=progress)
+        if wanted is not None:
+            # A run's model is known by its folder.
+            name = found.resolve().parent.name if found.name == "model.safetensors" else found.stem
+            title = f"{name} on the {split} chips of {tiles.resolve().name}"
+            written = wanted.write(talk, progress, model=found, scored=done, title=title)
+    scores.show_evaluate(talk, done, page=written)
     return done
 
 
@@ -244,45 +326,51 @@ def _predictions(
     area: Path | None,
     errors: Path | None,
     overwrite: bool,
-    raster: bool,
+    rasters: list[bool],
+    wanted: pages.ScoresPage | None,
 ) -> Any:
-    """Score masks or polygons and show it."""
+    """Score masks or polygons, show it, and write the page about it."""
+    written = None
     with talk.progress() as progress:
         import geoseg.evaluate as stage
 
+        common: dict[str, Any] = {"errors": errors, "overwrite": overwrite, "progress": progress}
+        first = predictions[0]
         if len(predictions) > 1:
-            both = stage.compare(predictions, labels, config, area=area, progress=progress)
-        elif raster:
-            mask = stage.evaluate(
-                predictions[0],
-                labels,
-                config,
-                probabilities=likeliest,
-                errors=errors,
-                overwrite=overwrite,
-                progress=progress,
-            )
+            done: Any = stage.compare(predictions, labels, config, area=area, progress=progress)
+            show: Any = scores.show_compare
+        elif rasters[0]:
+            done = stage.evaluate(first, labels, config, probabilities=likeliest, **common)
+            show = scores.show_evaluate
         else:
-            polygons = stage.evaluate_polygons(
-                predictions[0],
-                labels,
-                config,
-                area=area,
-                errors=errors,
-                overwrite=overwrite,
-                progress=progress,
+            done = stage.evaluate_polygons(first, labels, config, area=area, **common)
+            show = scores.show_polygons
+        if wanted is not None:
+            # Probabilities are no mask to draw.
+            masks = (
+                []
+                if likeliest
+                else [path for path, is_one in zip(predictions, rasters, strict=True) if is_one]
             )
-    if len(predictions) > 1:
-        scores.show_compare(talk, both)
-        return both
-    if raster:
-        scores.show_evaluate(talk, mask)
-        return mask
-    scores.show_polygons(talk, polygons)
-    return polygons
+            layers = [path for path, is_raster in zip(predictions, rasters, strict=True) if not is_raster]
+            progress.end()
+            written = wanted.write(
+                talk,
+                progress,
+                mask=masks[0] if masks else None,
+                more_masks=tuple(masks[1:]),
+                parcels=layers[0] if layers else None,
+                labels=labels,
+                errors=errors,
+                scored=done if rasters == [True] else None,
+                more=done,
+                title=file_name(wanted.scene or first),
+            )
+    show(talk, done, page=written)
+    return done
 
 
-def _check_targets(done: Any, min_miou: float | None, min_f1: float | None) -> None:
+def _check_targets(done: Any, min_miou: float | None, min_f1: float | None, min_ap: float | None) -> None:
     """Every prediction must reach what is wanted; NaN is no score either."""
     for each in getattr(done, "reports", (done,)):
         if min_miou is not None and not each.miou >= min_miou:
@@ -291,3 +379,12 @@ def _check_targets(done: Any, min_miou: float | None, min_f1: float | None) -> N
             raise BelowTargetError(
                 f"F1 of objects {report.number(each.objects.all.f1)} is below --min-f1 {min_f1:g}"
             )
+        if min_ap is not None:
+            found = None if each.objects is None else each.objects.detections
+            if found is None:
+                raise InputError(
+                    f"--min-ap: {each.prediction} has no column score of numbers, so it has no average "
+                    "precision; leave it out"
+                )
+            if not found.all.ap >= min_ap:
+                raise BelowTargetError(f"AP {report.number(found.all.ap)} is below --min-ap {min_ap:g}")

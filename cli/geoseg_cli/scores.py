@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 from geoseg.raster.remote import file_name
 from geoseg_cli import terminal
-from geoseg_cli.report import Columns, Talk, number, print_table
+from geoseg_cli.report import Columns, Talk, number, page_lines, print_table
 
 if TYPE_CHECKING:
     from geoseg.evaluate import CompareReport, EvaluateReport, PolygonsReport
     from geoseg.metrics.bootstrap import Interval
-    from geoseg.scoring.report import ObjectReport
+    from geoseg.report import PageReport
+    from geoseg.scoring.report import DetectionReport, ObjectReport
 
 
-def show_evaluate(talk: Talk, done: EvaluateReport) -> None:
+def show_evaluate(talk: Talk, done: EvaluateReport, page: PageReport | None = None) -> None:
     """How good a mask or a model is."""
     sure = done.intervals
     on_ground = "" if done.boundary_m is None else f" = {number(done.boundary_m)} m"
@@ -39,22 +40,24 @@ def show_evaluate(talk: Talk, done: EvaluateReport) -> None:
         "recall": done.recall,
         "F1": done.f1,
     }
-    talk.show(done.to_json(), table=table, lines=lines)
+    talk.show(done.to_json() | _page(page), table=table, lines=lines)
     if done.objects is not None:
         _show_objects(talk, done.objects)
     _say_errors(talk, done)
+    _say_page(talk, page)
 
 
-def show_polygons(talk: Talk, done: PolygonsReport) -> None:
+def show_polygons(talk: Talk, done: PolygonsReport, page: PageReport | None = None) -> None:
     """How good a polygon layer is."""
     if talk.json:
-        terminal.emit_json(done.to_json())
+        terminal.emit_json(done.to_json() | _page(page))
         return
     _show_objects(talk, done.objects)
     _say_errors(talk, done)
+    _say_page(talk, page)
 
 
-def show_compare(talk: Talk, done: CompareReport) -> None:
+def show_compare(talk: Talk, done: CompareReport, page: PageReport | None = None) -> None:
     """Which of several predictions is best."""
     from geoseg.scoring.report import EvaluateReport
 
@@ -72,6 +75,9 @@ def show_compare(talk: Talk, done: CompareReport) -> None:
         if report.objects is not None:
             put("object F1", name, report.objects.all.f1)
             put("PQ", name, report.objects.all.pq)
+            if report.objects.detections is not None:
+                put("AP", name, report.objects.detections.all.ap)
+                put("Boundary AP", name, report.objects.detections.all.boundary_ap)
     for name, than in zip(names[1:], done.differences, strict=True):
         for column, value, sure in (
             ("mIoU to first", than.miou, than.miou_interval),
@@ -81,13 +87,14 @@ def show_compare(talk: Talk, done: CompareReport) -> None:
             if value is not None:
                 put(column, name, _signed(value) + _in(sure, signed=True))
     talk.show(
-        done.to_json(),
+        done.to_json() | _page(page),
         table=columns,
         first="prediction",
         lines=["in brackets: 95 % intervals of the difference; one without 0 in it is hardly by chance"]
         if done.differences
         else [],
     )
+    _say_page(talk, page)
 
 
 def _show_objects(talk: Talk, done: ObjectReport) -> None:
@@ -108,6 +115,28 @@ def _show_objects(talk: Talk, done: ObjectReport) -> None:
     print_table(table, first="objects")
     for line in _object_lines(done):
         terminal.say(line)
+    if done.detections is not None:
+        _show_detections(done.detections, done.all.predicted, "m" if done.area_m2 is not None else "units")
+
+
+def _show_detections(done: DetectionReport, sure: int, unit: str) -> None:
+    rows = dict(done.classes)
+    if len(rows) != 1:
+        rows["all"] = done.all
+    table: Columns = {
+        "true": {name: row.truth for name, row in rows.items()},
+        "any score": {name: row.predicted for name, row in rows.items()},
+        "AP": {name: row.ap for name, row in rows.items()},
+        "AP50": {name: row.ap50 for name, row in rows.items()},
+        "AP75": {name: row.ap75 for name, row in rows.items()},
+        "Boundary AP": {name: row.boundary_ap for name, row in rows.items()},
+    }
+    print_table(table, first="detections")
+    terminal.say(
+        f"average precision over {done.all.predicted:,} polygons of any score, Boundary AP with a band of "
+        f"{number(done.boundary_m)} {unit}; all else of the {sure:,} with a score of "
+        f"{done.min_score:g} or more"
+    )
 
 
 def _object_lines(done: ObjectReport) -> list[str]:
@@ -134,6 +163,16 @@ def _object_lines(done: ObjectReport) -> list[str]:
 def _say_errors(talk: Talk, done: EvaluateReport | PolygonsReport) -> None:
     if done.errors is not None and not (talk.json or talk.quiet):
         terminal.say(f"wrote {done.errors}, to look at in QGIS")
+
+
+def _page(page: PageReport | None) -> dict[str, str | None]:
+    return {"report": None if page is None else str(page.output)}
+
+
+def _say_page(talk: Talk, page: PageReport | None) -> None:
+    if not (talk.json or talk.quiet):
+        for line in page_lines(page):
+            terminal.say(line)
 
 
 def _blocks(count: int, side: str, *, known: bool) -> str:

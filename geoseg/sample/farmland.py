@@ -6,26 +6,22 @@ carry over: colours overlap between classes, edges are mixed pixels, there are s
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas
 import numpy as np
-import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
 from shapely.geometry import Polygon
 
-from geoseg.errors import InputError, WriteError
+from geoseg.errors import InputError
 from geoseg.outputs import check_output, staged_file
-from geoseg.raster.gdal import gdal_errors, quiet
 from geoseg.raster.geobox import GeoBox
+from geoseg.sample.files import NODATA, write_rgb, writing
 from geoseg.sample.layout import lay_out
 from geoseg.sample.render import render
 from geoseg.sample.things import Layout, polygons_of
@@ -34,7 +30,6 @@ CLASS_COLUMN = "class"
 CLASSES = ("field", "house", "trees")
 """What is labelled; all else (verges, ways, water, yards, gardens) is left unlabelled."""
 
-NODATA = 0
 MIN_SIDE_PX, MAX_SIDE_PX = 128, 8192
 
 _CRS = CRS.from_epsg(32632)
@@ -103,29 +98,11 @@ def write_farmland(
     check_output(scene, overwrite=overwrite)
     check_output(labels, overwrite=overwrite)
     land = make_farmland(seed, size_px=size_px, gsd_m=gsd_m)
-    with _writing("scene", scene), staged_file(scene) as staged:
-        _write_scene(staged, land)
-    with _writing("labels", labels), staged_file(labels) as staged:
+    with writing("scene", scene), staged_file(scene) as staged:
+        write_rgb(staged, land.geobox, land.bands)
+    with writing("labels", labels), staged_file(labels) as staged:
         land.labels.to_file(staged, driver="GPKG", layer="labels", engine="pyogrio")
     return land
-
-
-@contextlib.contextmanager
-def _writing(what: str, path: Path) -> Iterator[None]:
-    with gdal_errors(f"writing {what}", path, error=WriteError, hint="is the disk full?"), quiet():
-        yield
-
-
-def _write_scene(path: Path, land: Farmland) -> None:
-    options = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 2}
-    with rasterio.open(
-        path, "w", driver="GTiff", count=3, dtype="uint8", nodata=NODATA, photometric="RGB",
-        **land.geobox.profile(), **options,
-    ) as dataset:  # fmt: skip
-        dataset.write(land.bands)
-        dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
-        for band, name in enumerate(("red", "green", "blue"), 1):
-            dataset.set_band_description(band, name)
 
 
 def _geobox(seed: int, size_px: int, gsd_m: float) -> GeoBox:

@@ -25,8 +25,9 @@ SUN_AZIMUTH = math.radians(146.0)
 """Clockwise from north, where the light comes from."""
 SUN_TANGENT = math.tan(math.radians(55.0))
 
-_STRIP_PX = 192
-_TALLEST_M = 18.0
+# Rows drawn at once, more of them in scenes that are less wide: what lies around a strip is drawn twice.
+_STRIP_PX, _WIDE_PX = 192, 2048
+_CROPS_M = 3.0
 _PANEL: Color = (42.0, 50.0, 70.0)
 # Light in the shade, as a share of full sun; the sky is blue.
 _SKY = np.array([0.40, 0.44, 0.51], np.float32)
@@ -52,10 +53,11 @@ def render(layout: Layout, shape: tuple[int, int], gsd_m: float, seed: int) -> N
     height, width = shape
     step_m = gsd_m / OVERSAMPLING
     # Shadows and blur reach into a strip from outside of it.
-    halo = math.ceil(_TALLEST_M / SUN_TANGENT / gsd_m) + 2
+    halo = math.ceil(painter.longest_shadow_m / gsd_m) + 2
     image = np.empty((3, height, width), np.float32)
-    for top in range(0, height, _STRIP_PX):
-        rows = min(_STRIP_PX, height - top)
+    strip_px = _STRIP_PX * max(1, _WIDE_PX // width)
+    for top in range(0, height, strip_px):
+        rows = min(strip_px, height - top)
         canvas = _Canvas.of(
             left_m=-halo * gsd_m,
             top_m=layout.height_m - (top - halo) * gsd_m,
@@ -103,7 +105,7 @@ class _Canvas:
 
     def window(self, x: float, y: float, reach: float) -> tuple[slice, slice] | None:
         """Samples within a square of half side ``reach`` around a place; ``None`` when there are none."""
-        column, row = ~self.transform @ (x, y)
+        column, row = (x - self.transform.c) / self.step_m, (self.transform.f - y) / self.step_m
         size = reach / self.step_m + 1.0
         rows = slice(max(0, math.floor(row - size)), min(self.height.shape[0], math.ceil(row + size)))
         columns = slice(
@@ -117,11 +119,12 @@ class _Painter:
     """A landscape ready to be drawn strip by strip."""
 
     textures: Textures
-    patches: tuple[Patch, ...]
     outlines: NDArray[np.object_]
+    looks: _Looks
     buildings: tuple[Building, ...]
     trees: tuple[Tree, ...]
     crowns: NDArray[np.object_]
+    longest_shadow_m: float
 
     @classmethod
     def of(cls, layout: Layout, textures: Textures) -> _Painter:
@@ -133,11 +136,12 @@ class _Painter:
         )
         return cls(
             textures=textures,
-            patches=patches,
             outlines=np.array([patch.polygon for patch in patches], object),
+            looks=_Looks.of(patches),
             buildings=layout.buildings,
             trees=tuple(sorted(layout.trees, key=lambda tree: tree.height)),
             crowns=np.array(layout.crowns, object),
+            longest_shadow_m=_highest_m(layout) / SUN_TANGENT,
         )
 
     def paint(self, canvas: _Canvas) -> Floats:
@@ -146,26 +150,25 @@ class _Painter:
         for building in self.buildings:
             self._roof(canvas, building)
         self._crowns(canvas)
-        return _lit(canvas)
+        return _lit(canvas, self.longest_shadow_m)
 
-    def _burn(self, outlines: NDArray[np.object_], canvas: _Canvas, numbered: bool) -> NDArray[np.uint16]:
+    def _burn(self, outlines: NDArray[np.object_], canvas: _Canvas, numbered: bool) -> NDArray[np.uint32]:
         """Number of the last outline on every sample (1 when not ``numbered``), 0 for none."""
         rows, columns = canvas.height.shape
         left, top = canvas.transform @ (0, 0)
         right, bottom = canvas.transform @ (columns, rows)
         here = np.flatnonzero(shapely.intersects(outlines, shapely.box(left, bottom, right, top)))
         shapes = [(outlines[i], int(i) + 1 if numbered else 1) for i in here]
-        burned = np.zeros((rows, columns), np.uint16)
+        burned = np.zeros((rows, columns), np.uint32)
         if shapes:
             rasterio.features.rasterize(shapes, out=burned, transform=canvas.transform)
         return burned
 
     def _ground(self, canvas: _Canvas) -> None:
         number = self._burn(self.outlines, canvas, numbered=True) - 1
-        looks = _Looks.of(self.patches)
 
         def of(name: str) -> Floats:
-            return looks.column(name)[number]
+            return self.looks.column(name)[number]
 
         x, y = canvas.x_m, canvas.y_m
         cos, sin = of("cos"), of("sin")
@@ -203,6 +206,8 @@ class _Painter:
         if building.hipped:
             rise = np.minimum(rise, building.length / 2 - np.abs(u))
         height = building.eave_m + building.pitch * rise
+        if building.wing:
+            inside &= height > canvas.height[window]
         tiles = 1.0 + 0.025 * np.sin(2 * math.pi * v / 1.4) + 0.04 * sample(self.textures.streak, v * 8, u)
         tiles += 0.03 * sample(self.textures.grain, u, v) + 0.05 * (rise < 0.35) * (building.pitch > 0)
         sunny = v * math.cos(building.angle + SUN_AZIMUTH) > 0
@@ -283,10 +288,17 @@ def _wheels(across: Floats, spacing: Floats) -> Floats:
     return np.where(spacing > 0, marks, np.float32(0.0))
 
 
-def _lit(canvas: _Canvas) -> Floats:
+def _highest_m(layout: Layout) -> float:
+    """What nothing in a landscape is higher than, leaves on top of trees included."""
+    roofs = (each.eave_m + each.pitch * each.width / 2 for each in layout.buildings)
+    trees = (each.height for each in layout.trees)
+    return 1.0 + max(_CROPS_M, *roofs, *trees)
+
+
+def _lit(canvas: _Canvas, reach_m: float) -> Floats:
     """Colours under sun and sky (3, h, w)."""
     to_sun = (math.sin(SUN_AZIMUTH), -math.cos(SUN_AZIMUTH))  # columns, rows
-    sun = 1.0 - _shadow(canvas.height, canvas.step_m, to_sun)
+    sun = 1.0 - _shadow(canvas.height, canvas.step_m, to_sun, reach_m)
     down, right = np.gradient(canvas.height, canvas.step_m)
     # Leaves let light through and scatter it: crowns look softer than their surface.
     down, right = np.clip(down, -1.6, 1.6), np.clip(right, -1.6, 1.6)
@@ -299,12 +311,19 @@ def _lit(canvas: _Canvas) -> Floats:
     return lit
 
 
-def _shadow(height: Floats, step_m: float, to_sun: tuple[float, float]) -> Floats:
-    """How much each sample is shaded by something nearer to the sun, 0..1, found by marching towards it."""
+def _shadow(height: Floats, step_m: float, to_sun: tuple[float, float], reach_m: float) -> Floats:
+    """How much each sample is shaded by something nearer to the sun, 0..1, found by marching towards it.
+
+    Args:
+        height: (h, w) metres above ground.
+        step_m: side of a sample.
+        to_sun: direction in columns and rows.
+        reach_m: how long a shadow can be.
+    """
     rows, columns = height.shape
     longest = max(abs(to_sun[0]), abs(to_sun[1]))
     blocked = np.zeros_like(height)
-    steps = math.ceil(_TALLEST_M / SUN_TANGENT / step_m * longest)
+    steps = math.ceil(reach_m / step_m * longest)
     for step in range(1, steps + 1):
         down, right = round(to_sun[1] * step / longest), round(to_sun[0] * step / longest)
         here = (slice(max(0, -down), rows - max(0, down)), slice(max(0, -right), columns - max(0, right)))

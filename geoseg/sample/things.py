@@ -58,6 +58,7 @@ class Building:
         hipped: whether the short ends slope as well.
         color: of the roof in full sun.
         panels: whether solar panels cover most of the sunnier half.
+        wing: drawn only where it is higher than what is there: a part of a house with several roofs.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class Building:
     hipped: bool
     color: Color
     panels: bool = False
+    wing: bool = False
 
     def polygon(self, margin: float = 0.0) -> Polygon:
         """Outline, ``margin`` metres further out."""

@@ -144,6 +144,8 @@ def write_object_errors(output: Path, scored: Scored) -> None:
                 "class_name": names[some.class_id],
                 area: shapely.area(some.geometry) * plane.unit_m**2,
             }
+            if some.score is not None:
+                columns["score"] = some.score
             if kind == "true_positive":
                 columns["iou"] = iou[chosen]
             if len(some):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from geoseg.progress import Progress
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import Labels
 from geoseg.raster.raster_labels import RasterLabels
+from geoseg.scoring.detections import detection_report
 from geoseg.scoring.objects import Compared, compare_things, object_report
 from geoseg.scoring.plane import Plane, as_pyproj
 from geoseg.scoring.report import ObjectReport
@@ -100,9 +101,13 @@ def score_layer(
     area: tuple[Any, pyproj.CRS | None] | None,
     plane: Plane | None,
     block: float | None,
+    min_score: float,
+    boundary_m: float,
     progress: Progress,
 ) -> Scored:
     """Compare the polygons of a layer with the objects of labels.
+
+    Where polygons have a score, average precision is of all, everything else of those with a high one.
 
     Args:
         layer: the predicted polygons.
@@ -110,6 +115,8 @@ def score_layer(
         area: the land compared and its CRS; the bounds of the layer when not given.
         plane: where to compare; one that fits when not given.
         block: side of the blocks in units of the plane.
+        min_score: least score of a polygon that counts as an object.
+        boundary_m: width of the band of Boundary AP.
         progress: told of rows.
 
     Raises:
@@ -124,7 +131,9 @@ def score_layer(
         raise InputError(f"polygons {layer.path} has none; say with area (--area) what land is compared")
     outline, outline_crs = area or (shapely.box(*shapely.total_bounds(layer.polygons)), layer.crs)
     plane = plane or Plane.around(outline.bounds, outline_crs, layer.path)
-    predicted = Things.of(plane.put(layer.polygons[land[ids]], layer.crs), ids[land[ids]])
+    chosen = land[ids]
+    scores = None if layer.scores is None else layer.scores[chosen]
+    predicted = Things.of(plane.put(layer.polygons[chosen], layer.crs), ids[chosen], scores)
     truth, unknown = _truth_of(labels, plane, progress)
     ground = _area(outline, outline_crs, plane)
     known = len(truth)
@@ -139,9 +148,15 @@ def score_layer(
     left_out_predicted = (0 if inside is None else len(inside.remains)) + (
         len(predicted if inside is None else inside.things) - len(trimmed.things)
     )
-    found = compare_things(truth, trimmed.things, classes=len(names), plane=plane, block=block)
+    things, detections = trimmed.things, None
+    if things.score is not None:
+        detections = detection_report(
+            truth, things, names, plane=plane, min_score=min_score, boundary_m=boundary_m
+        )
+        things = things.only(things.score >= min_score)
+    found = compare_things(truth, things, classes=len(names), plane=plane, block=block)
     report = object_report(found, names, left_out_truth=left_out, left_out_predicted=left_out_predicted)
-    return Scored(found=found, report=report, class_names=names)
+    return Scored(found=found, report=replace(report, detections=detections), class_names=names)
 
 
 def _truth_of(labels: Labels, plane: Plane, progress: Progress) -> tuple[Things, NDArray[Any]]:

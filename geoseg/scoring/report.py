@@ -94,6 +94,46 @@ class ObjectScores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DetectionScores:
+    """How well the polygons of a class are ranked by their score, or those of all classes.
+
+    Attributes:
+        truth: true objects.
+        predicted: polygons of any score.
+        ap: average precision, the mean over IoU 0.5, 0.55 .. 0.95 (as COCO has it); of all classes, the mean
+            over those with true objects. NaN without any true object.
+        ap50: at an IoU of 0.5.
+        ap75: at an IoU of 0.75.
+        boundary_ap: ``ap`` by the lower of IoU and Boundary IoU (Cheng et al. 2021).
+    """
+
+    truth: int
+    predicted: int
+    ap: float
+    ap50: float
+    ap75: float
+    boundary_ap: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionReport:
+    """Average precision of polygons that have a score.
+
+    Attributes:
+        classes: scores by class, those without any object left out.
+        all: of all classes.
+        min_score: polygons below it count here, and nowhere else.
+        boundary_m: width of the band of ``boundary_ap`` in metres, or in units of the coordinates when the
+            place is not known.
+    """
+
+    classes: Mapping[str, DetectionScores]
+    all: DetectionScores
+    min_score: float
+    boundary_m: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObjectReport:
     """How well objects were found.
 
@@ -107,6 +147,7 @@ class ObjectReport:
         block_m: their side in metres, or in units of the coordinates when the place is not known.
         f1_interval: 95 % interval of ``all.f1`` by a bootstrap over blocks of objects.
         pq_interval: of ``all.pq``.
+        detections: average precision, when the objects have scores; all else is of those with a high one.
     """
 
     classes: Mapping[str, ObjectScores]
@@ -118,6 +159,7 @@ class ObjectReport:
     block_m: float
     f1_interval: Interval | None
     pq_interval: Interval | None
+    detections: DetectionReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""

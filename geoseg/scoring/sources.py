@@ -34,6 +34,9 @@ Read = Callable[[Window], NDArray[Any]]
 NAME_COLUMN, ID_COLUMN = "class_name", "class_id"
 """What vectorize calls the columns of its layers."""
 
+SCORE_COLUMN = "score"
+"""Column of an instance layer that says how sure each polygon is."""
+
 
 def regions(
     read: Read,
@@ -127,12 +130,14 @@ class PolygonLayer:
         crs: its CRS, when it has one.
         polygons: (M,) valid polygons.
         names: (M,) name of the class of each; ``None`` when the layer tells no classes.
+        scores: (M,) how sure each is; ``None`` when the layer has no column of numbers ``score``.
     """
 
     path: Path
     crs: pyproj.CRS | None
     polygons: NDArray[Any]
     names: NDArray[np.object_] | None
+    scores: NDArray[np.float64] | None
 
     @classmethod
     def read(cls, path: Path, class_column: str | None) -> PolygonLayer:
@@ -142,7 +147,8 @@ class PolygonLayer:
         one. A polygon without a value there is of no class, and left out.
 
         Raises:
-            LabelsError: missing, no vector file, damaged, or ambiguous.
+            LabelsError: missing, no vector file, damaged, or ambiguous; or some polygons have a score and
+                some none.
         """
         frame = read_vector(path, what="polygons")
         columns = [column for column in (NAME_COLUMN, class_column, ID_COLUMN) if column in frame.columns]
@@ -155,7 +161,25 @@ class PolygonLayer:
             if pandas.api.types.is_numeric_dtype(values):
                 values = values.map(lambda value: f"{value:g}")
             names = values.map(lambda value: str(value).strip()).to_numpy(np.object_)
-        return cls(path=Path(path), crs=frame.crs, polygons=polygons, names=names)
+        scores = _scores_of(frame, Path(path))
+        if scores is not None:
+            scores = scores[rows]
+        return cls(path=Path(path), crs=frame.crs, polygons=polygons, names=names, scores=scores)
+
+
+def _scores_of(frame: Any, path: Path) -> NDArray[np.float64] | None:
+    """Scores (R,) of the rows of a layer; a column of that name that holds text is something else."""
+    column = frame.get(SCORE_COLUMN)
+    if column is None or not pandas.api.types.is_numeric_dtype(column):
+        return None
+    scores: NDArray[np.float64] = column.to_numpy(np.float64, na_value=np.nan)
+    missing = int(np.count_nonzero(~np.isfinite(scores)))
+    if missing:
+        raise LabelsError(
+            f"polygons {path} have no {SCORE_COLUMN} in {missing:,} of {len(scores):,} rows; "
+            "give every polygon one, or leave the column out"
+        )
+    return scores
 
 
 def shared_classes(layer: PolygonLayer, labels: Labels) -> tuple[tuple[str, ...], NDArray[np.int64]]:

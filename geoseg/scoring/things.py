@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -20,23 +20,32 @@ class Things:
     Attributes:
         geometry: (N,) valid polygons or multipolygons with an area, on the plane.
         class_id: (N,) int64.
+        score: (N,) float64, how sure each is; ``None`` when nobody says.
     """
 
     geometry: NDArray[Any]
     class_id: NDArray[np.int64]
+    score: NDArray[np.float64] | None = None
 
     @classmethod
-    def of(cls, geometry: NDArray[Any], class_id: NDArray[Any]) -> Self:
+    def of(
+        cls, geometry: NDArray[Any], class_id: NDArray[Any], score: NDArray[np.float64] | None = None
+    ) -> Self:
         """Those that have an area."""
         real = shapely.area(geometry) > 0.0
-        return cls(geometry=np.asarray(geometry)[real], class_id=np.asarray(class_id, np.int64)[real])
+        return cls(
+            geometry=np.asarray(geometry)[real],
+            class_id=np.asarray(class_id, np.int64)[real],
+            score=None if score is None else score[real],
+        )
 
     def __len__(self) -> int:
         return len(self.class_id)
 
     def only(self, chosen: NDArray[np.bool_]) -> Things:
         """The objects where ``chosen`` (N,) is true."""
-        return Things(geometry=self.geometry[chosen], class_id=self.class_id[chosen])
+        score = None if self.score is None else self.score[chosen]
+        return Things(geometry=self.geometry[chosen], class_id=self.class_id[chosen], score=score)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +86,7 @@ def _sorted_out(things: Things, cut: NDArray[Any]) -> Cut:
     left = shapely.area(cut)
     whole = shapely.area(things.geometry)
     seen = (left >= SEEN * whole) & (left > 0.0)
-    kept = Things(geometry=polygons_of(cut[seen]), class_id=things.class_id[seen])
+    kept = replace(things.only(seen), geometry=polygons_of(cut[seen]))
     return Cut(things=kept, remains=polygons_of(cut[~seen & (left > 0.0)]))
 
 
