@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from geoseg.config import VectorizeConfig
 from geoseg.errors import ConfigError, InputError
+from geoseg.outputs import check_output
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.mask import open_mask
-from geoseg.raster.remote import local, shown
+from geoseg.raster.qml import style_of
+from geoseg.raster.remote import is_remote, local, shown
 from geoseg.vector.attributes import Attributes
 from geoseg.vector.corners import Band
 from geoseg.vector.dissolve import Dissolved, MinArea, Survey, parse_area
@@ -33,6 +35,7 @@ from geoseg.vector.legend import Legend
 from geoseg.vector.outlines import Outlines
 from geoseg.vector.place import Place
 from geoseg.vector.source import Opening, Probabilities, Source
+from geoseg.vector.style import qml as layer_qml
 from geoseg.vector.trace import Draw, along_pixels, trace
 from geoseg.vector.write import LayerWriter, check_layer_output
 
@@ -51,6 +54,7 @@ class VectorizeReport:
         dropped: regions below ``min_area`` left out, or that have no neighbour but nodata.
         vertices: of all polygons, the closing one of each ring included.
         seconds: wall time.
+        style: the style for QGIS beside the layer, if asked for.
     """
 
     output: Path
@@ -62,10 +66,12 @@ class VectorizeReport:
     dropped: int
     vertices: int
     seconds: float
+    style: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
-        return asdict(self) | {"output": str(self.output), "mask": shown(self.mask)}
+        style = None if self.style is None else str(self.style)
+        return asdict(self) | {"output": str(self.output), "mask": shown(self.mask), "style": style}
 
 
 def vectorize(
@@ -74,6 +80,7 @@ def vectorize(
     config: VectorizeConfig | None = None,
     *,
     probabilities: Path | None = None,
+    qml: bool = False,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> VectorizeReport:
@@ -99,6 +106,8 @@ def vectorize(
         probabilities: what ``predict --probabilities`` wrote along with the mask. Polygons then get their
             confidence, simplified lines run where two classes are equally likely instead of between pixels,
             and ``instances`` meet on the ridge of the boundary.
+        qml: also write a style for QGIS beside the output. Where the mask lies there and is called alike,
+            they share one: it then styles both.
         overwrite: replace an existing output.
         progress: told about every step.
 
@@ -115,6 +124,8 @@ def vectorize(
     limits = _Limits.of(config)
     inputs = [mask] if probabilities is None else [mask, probabilities]
     check_layer_output(output, overwrite=overwrite, inputs=local(inputs))
+    if qml:
+        check_output(style_of(output), overwrite=overwrite, inputs=local(inputs))
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_mask(mask, remote=True))
         shares = None if probabilities is None else stack.enter_context(Probabilities(probabilities, opened))
@@ -124,7 +135,7 @@ def vectorize(
         source = Source(mask=opened, probabilities=shares, progress=progress)
         work = _Work(source, place, config, limits, progress)
         work.survey()
-        work.write(output)
+        work.write(output, qml=qml)
     dissolved, tally = work.dissolved, work.tally
     ids = work.chosen_ids()
     return VectorizeReport(
@@ -139,6 +150,7 @@ def vectorize(
         dropped=tally.dropped + (dissolved.dropped if dissolved else 0),
         vertices=tally.vertices,
         seconds=time.monotonic() - started,
+        style=style_of(output) if work.styled else None,
     )
 
 
@@ -183,6 +195,7 @@ class _Work:
         self.dissolved: Dissolved | None = None
         self.instances: Instances | None = None
         self.tally: Tally
+        self.styled = False
         self._chosen: NDArray[np.int64] | None = None
 
     def survey(self) -> None:
@@ -258,8 +271,8 @@ class _Work:
             )
         return areas
 
-    def write(self, output: Path) -> None:
-        """Trace, measure and write."""
+    def write(self, output: Path, *, qml: bool) -> None:
+        """Trace, measure and write; with ``qml`` also a style."""
         config = self._config
         probabilities = self._source.probabilities
         reprojection = self._reprojection()
@@ -297,7 +310,19 @@ class _Work:
             self._progress.end()
             self._mask.check_unchanged()
             writer.styles = self.legend.styles(self.chosen_ids()) if config.style else {}
+            writer.qml = self._qml(output) if qml else None
+        self.styled = writer.qml is not None
         self.tally = emitter.tally
+
+    def _qml(self, output: Path) -> str | None:
+        """The style beside the output, or ``None`` when there are too many classes for one, or none."""
+        styles = self.legend.styles(self.chosen_ids())
+        if not styles:
+            self._progress.warn(f"no style for {output.name}: it has no classes, or too many to tell apart")
+            return None
+        path = self._mask.path
+        shared = not is_remote(path) and style_of(path).absolute() == style_of(output).absolute()
+        return layer_qml(styles, mask=self.legend.styles(self.legend.ids) if shared else None)
 
     def _drops_small(self) -> bool:
         """Whether small polygons are left out; of parcels always, as none goes to a neighbour."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from geoseg.errors import InputError
 from geoseg.outputs import check_output
-from geoseg_cli import report
-from geoseg_cli.options import OUTPUT, Overwrite
+from geoseg_cli import objects, options, report
+from geoseg_cli.options import OUTPUT, Overwrite, Qml, setting
 
 
 def merge(
@@ -22,7 +22,12 @@ def merge(
     *,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="The mask, a Cloud-Optimised GeoTIFF.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The mask, a Cloud-Optimised GeoTIFF; of objects polygons, such as .gpkg.",
+            rich_help_panel=OUTPUT,
+        ),
     ],
     probabilities: Annotated[
         Path | None,
@@ -40,11 +45,38 @@ def merge(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            "--ids",
+            help="Also write which object each pixel is of: int32, 0 where there is none. Objects only.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--mask",
+            help="Also write a mask of the classes of objects. Objects only.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    simplify_px: Annotated[
+        float | None,
+        setting(
+            "PredictConfig.simplify_px",
+            "--simplify",
+            help="How far in pixels lines of objects may move; 0 keeps the pixel edges. Objects only.",
+            panel=OUTPUT,
+        ),
+    ] = None,
+    qml: Qml = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Make the mask of a scene that several machines predicted in shards, as one would have made it.
 
-    Needs neither the scene nor the model. A shard is what predict --shard 1/4 (to 4/4) makes.
+    Needs neither the scene nor the model. A shard is what predict --shard 1/4 (to 4/4) makes. Shards that
+    hold objects become polygons.
 
     Examples:
       geoseg merge mask.tif.shard-*-of-4 -o mask.tif
@@ -53,11 +85,28 @@ def merge(
     for path in shards:
         if not path.exists():
             raise InputError(f"shard {path} does not exist; give all that predict --shard made")
-    for made in (output, probabilities, uncertainty):
+    from geoseg.render.plan import POLYGON_SUFFIXES
+
+    polygons = output.suffix.lower() in POLYGON_SUFFIXES
+    for other in (probabilities, uncertainty) if polygons else (ids, mask):
+        if other is not None:
+            raise InputError(f"{other} does not go with {output}; leave it out or write another output")
+    for made in (output, probabilities, uncertainty, ids, mask):
         if made is not None:
             check_output(made, overwrite=overwrite, inputs=shards)
     talk: report.Talk = context.obj
     with talk.progress() as progress:
+        if polygons:
+            from geoseg.merge_objects import merge_objects
+
+            config = options.config_of(context, "PredictConfig", simplify_px=simplify_px)
+            outputs: dict[str, Any] = {"ids": ids, "mask": mask, "qml": qml}
+            made_objects = merge_objects(
+                shards, output, config=config, overwrite=overwrite, progress=progress, **outputs
+            )
+            progress.end()
+            objects.show(talk, made_objects)
+            return
         from geoseg.merge import merge as run
 
         done = run(
@@ -65,6 +114,7 @@ def merge(
             output,
             probabilities=probabilities,
             uncertainty=uncertainty,
+            qml=qml,
             overwrite=overwrite,
             progress=progress,
         )

@@ -10,7 +10,7 @@ import typer
 from geoseg.outputs import check_output
 from geoseg.raster.remote import local
 from geoseg_cli import options, report
-from geoseg_cli.options import OUTPUT, Overwrite, setting
+from geoseg_cli.options import OUTPUT, Overwrite, Qml, setting
 
 LINES = "Polygons"
 
@@ -30,6 +30,7 @@ def vectorize(
             rich_help_panel=OUTPUT,
         ),
     ],
+    qml: Qml = False,
     overwrite: Overwrite = False,
     probabilities: Annotated[
         Path | None,
@@ -189,5 +190,13 @@ def vectorize(
     with talk.progress() as progress:
         from geoseg.vectorize import vectorize as run
 
-        done = run(mask, output, config, probabilities=probabilities, overwrite=overwrite, progress=progress)
+        done = run(
+            mask,
+            output,
+            config,
+            probabilities=probabilities,
+            qml=qml,
+            overwrite=overwrite,
+            progress=progress,
+        )
     report.show_vectorize(talk, done)

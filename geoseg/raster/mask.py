@@ -93,7 +93,8 @@ class Mask:
             raise SceneError(
                 f"{self._what} {shown(self.path)} holds the value {values[wrong][0]}; ids are 0 to {MAX_ID}"
             )
-        return np.where(valid, values, -1).astype(np.int32)
+        # Cast first: among uint16 numbers, -1 is 65535.
+        return np.where(valid, values.astype(np.int32), np.int32(-1))
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Class ids (h, w) of a window; 255 where the mask has nodata and beyond it.
@@ -147,7 +148,7 @@ def open_mask(path: Path, *, what: str = "mask", remote: bool = False) -> Mask:
         remote: as for :meth:`geoseg.raster.scene.Scene.open`.
 
     Raises:
-        SceneError: no readable raster, several bands, no whole numbers, or a damaged class list.
+        SceneError: no readable raster, several bands, no whole numbers, no place, or a damaged class list.
     """
     path = Path(path)
     scene = Scene.open(path, what=what, remote=remote)
@@ -157,6 +158,7 @@ def open_mask(path: Path, *, what: str = "mask", remote: bool = False) -> Mask:
             raise SceneError(f"{where} has {len(scene.bands)} bands; one band of class ids is wanted")
         if not np.issubdtype(np.dtype(scene.dtype), np.integer):
             raise SceneError(f"{where} holds {scene.dtype} numbers; class ids are whole numbers")
+        scene.geobox.check_place(where)
         return Mask(
             path=path,
             geobox=scene.geobox,

@@ -31,6 +31,11 @@ is not for the user to choose: it would change the polygons."""
 _LEAST_ROWS = 64
 
 
+def band_rows(width: int) -> int:
+    """Rows of a band, which the width of the raster alone decides."""
+    return max(_LEAST_ROWS, _BAND_PX // width)
+
+
 class Probabilities:
     """Probabilities of the classes of a mask, on its grid, as ``predict --probabilities`` writes them."""
 
@@ -115,7 +120,7 @@ class Source:
     @property
     def rows(self) -> int:
         """Rows of a band, which the width alone decides."""
-        return max(_LEAST_ROWS, _BAND_PX // self.mask.geobox.width)
+        return band_rows(self.mask.geobox.width)
 
     def ids(self) -> Iterator[NDArray[Any]]:
         """Class ids (h, W) of bands."""

@@ -1,4 +1,7 @@
-"""Colours that travel with the polygons: QGIS styles a GeoPackage by the table ``layer_styles`` in it."""
+"""Colours that travel with the polygons: QGIS styles a GeoPackage by the table ``layer_styles`` in it.
+
+Layers of other formats have no place for a style; QGIS takes that of a ``.qml`` beside them.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import contextlib
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element, SubElement
 
 from geoseg.classes import hex_digits_to_rgb
+from geoseg.raster.qml import add_classes, as_text, label, new_style
 
 _FILL_ALPHA = 140
 _OUTLINE_SHADE = 0.55
@@ -48,9 +52,16 @@ def add_style(geopackage: Path, layer: str, styles: Mapping[int, tuple[str, str]
         connection.execute(_ADD, (layer, qml(styles)))
 
 
-def qml(styles: Mapping[int, tuple[str, str]]) -> str:
-    """A QGIS layer style (QML) with a category for every class id."""
-    root = Element("qgis", version="3.22", styleCategories="Symbology")
+def qml(styles: Mapping[int, tuple[str, str]], *, mask: Mapping[int, tuple[str, str]] | None = None) -> str:
+    """A QGIS layer style (QML) with a category for every class id.
+
+    Args:
+        styles: name and ``#RRGGBB`` of every class id of the polygons.
+        mask: those of the mask, where the same file is to style it too, being called like it.
+    """
+    root = new_style()
+    if mask is not None:
+        add_classes(root, mask)
     renderer = SubElement(
         root, "renderer-v2", type="categorizedSymbol", attr="class_id", symbollevels="0", forceraster="0"
     )
@@ -61,12 +72,12 @@ def qml(styles: Mapping[int, tuple[str, str]]) -> str:
             "category",
             value=str(class_id),
             symbol=str(index),
-            label="".join(filter(str.isprintable, name)),
+            label=label(name),
             render="true",
             type="long",
         )
         _add_symbol(symbols, index, color)
-    return "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + tostring(root, encoding="unicode")
+    return as_text(root)
 
 
 def _add_symbol(symbols: Element, index: int, color: str) -> None:

@@ -18,6 +18,7 @@ from rasterio.crs import CRS
 from geoseg.errors import OutputError, WriteError
 from geoseg.outputs import check_output, staged_file
 from geoseg.raster.gdal import gdal_errors
+from geoseg.raster.qml import style_of
 from geoseg.vector.arrow import Batch
 from geoseg.vector.handoff import Handoff
 from geoseg.vector.ogr import LAYER, SHAPEFILE, storable, write_ogr
@@ -78,6 +79,7 @@ class LayerWriter:
     Attributes:
         output: path of the layer.
         styles: name and ``#RRGGBB`` of every value of ``class_id``; heeded if set before the block ends.
+        qml: text of a style file to write beside the layer; likewise.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class LayerWriter:
         table = Table(columns=columns, crs=crs, geometry_type=geometry_type, gsd_m=gsd_m)
         self._table = storable(table, output, self._driver)
         self.styles: Mapping[int, tuple[str, str]] = styles or {}
+        self.qml: str | None = None
         self._open = contextlib.ExitStack()
         self._handoff: Handoff[Batch]
         self._parts: set[str] = set()
@@ -176,6 +179,8 @@ class LayerWriter:
                 raise WriteError(
                     f"writing polygons {self.output} failed: {reason}; is the disk full?"
                 ) from reason
+        if self.qml is not None:
+            style_of(staged).write_text(self.qml, encoding="utf-8", newline="\n")
         self._parts = {part.name for part in staged.parent.iterdir()}
 
     def _remove_stale_parts(self) -> None:

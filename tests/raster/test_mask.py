@@ -38,6 +38,17 @@ def test_nodata_becomes_255(tmp_path: Path, dtype: str, nodata: int) -> None:
     assert np.argwhere(read == 255).tolist() == [[1, 2]]
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "int32", "int64"])
+def test_wide_ids_are_minus_one_where_there_are_none(tmp_path: Path, dtype: str) -> None:
+    values = np.array([[7, 300, 9]], dtype)
+    path = scenes.write_class_raster(tmp_path / "m.tif", values, nodata=9)
+    with open_mask(path) as mask:
+        found = mask.read_ids(Window(0, 0, 3, 1))
+        assert mask.absent == -1
+    assert found.dtype == np.int32
+    assert found.tolist() == [[7, 300, -1]]
+
+
 def test_beyond_the_mask_is_255(tmp_path: Path) -> None:
     with open_mask(scenes.write_scene(tmp_path / "mask.tif", ids())) as mask:
         read = mask.read(Window(-1, -1, 8, 6))

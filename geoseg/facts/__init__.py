@@ -1,0 +1,1 @@
+"""What files and folders are, in plain values: for people who look at them and programs that ask."""
