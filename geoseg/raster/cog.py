@@ -27,6 +27,7 @@ from geoseg.raster.gdal import gdal_errors, quiet
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.layers import Layer, mask_layer
 from geoseg.raster.mask import CLASSES_TAG
+from geoseg.raster.qml import layer_style, style_of
 
 VERSION_TAG = "GEOSEG_VERSION"
 MODEL_TAG = "GEOSEG_MODEL"
@@ -37,7 +38,7 @@ class RasterWriter:
     """Writes a raster window by window; it appears at its path, whole, when the ``with`` block ends well.
 
     GDAL's COG driver wants the whole raster at once, so windows go to a plain tiled GeoTIFF first, which is
-    then copied: memory does not grow with the raster. Pixels never written are 255 and take no room there.
+    then copied: memory does not grow with the raster. Pixels never written are nodata and take no room there.
     CRS, transform (rotated, south-up) and ground control points are those of the geobox, bit for bit; a CRS
     that GeoTIFF keys cannot hold goes to the ``.aux.xml`` beside it, as do the names of shown classes. The
     bytes depend on pixels, grid, layer and tags only, never on how the windows were cut or ordered.
@@ -47,7 +48,13 @@ class RasterWriter:
     """
 
     def __init__(
-        self, output: Path, geobox: GeoBox, layer: Layer, tags: Mapping[str, str] | None = None
+        self,
+        output: Path,
+        geobox: GeoBox,
+        layer: Layer,
+        tags: Mapping[str, str] | None = None,
+        *,
+        qml: bool = False,
     ) -> None:
         """Prepare; nothing is written before the ``with`` block is entered.
 
@@ -56,10 +63,12 @@ class RasterWriter:
             geobox: its grid.
             layer: what it holds.
             tags: further TIFF tags, such as ``GEOSEG_MODEL``.
+            qml: write the style of the layer beside it, if there is one for such a layer.
         """
         self.output = output
         self.geobox = geobox
         self.layer = layer
+        self._qml = layer_style(layer) if qml else None
         own = {VERSION_TAG: __version__}
         if layer.classes is not None:
             own[CLASSES_TAG] = json.dumps(layer.classes.to_json(), sort_keys=True)
@@ -103,7 +112,7 @@ class RasterWriter:
         if kind is None:
             self._finish()
 
-    def write(self, window: Window, values: NDArray[np.uint8]) -> None:
+    def write(self, window: Window, values: NDArray[Any]) -> None:
         """Write a window. Windows may come in any order and overlap; the last one wins.
 
         Windows whose edges are multiples of 512 px (or the raster's own) are fastest: blocks that others
@@ -111,7 +120,7 @@ class RasterWriter:
 
         Args:
             window: whole pixels inside of the raster.
-            values: (count, h, w) uint8, or (h, w) for one band; 255 for nodata.
+            values: (count, h, w), or (h, w) for one band, in the layer's dtype.
 
         Raises:
             WriteError: the disk is full or not writable.
@@ -134,7 +143,7 @@ class RasterWriter:
                 block = values[:, row : row + BLOCK_PX, col : col + BLOCK_PX]
                 self._written[outer.row_off + row, outer.col_off + col] = _fingerprint(block)
 
-    def _check(self, window: Window, values: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    def _check(self, window: Window, values: NDArray[Any]) -> tuple[int, int, int, int]:
         edges = (window.row_off, window.col_off, window.height, window.width)
         top, left, height, width = (int(edge) for edge in edges)
         if (top, left, height, width) != edges:
@@ -142,9 +151,9 @@ class RasterWriter:
         rows, cols = self.geobox.shape
         if min(top, left, height, width) < 0 or top + height > rows or left + width > cols:
             raise ValueError(f"{window} reaches beyond the raster of {cols} x {rows} pixels")
-        if values.shape != (self.layer.count, height, width) or values.dtype != np.uint8:
-            shape = (self.layer.count, height, width)
-            raise ValueError(f"{values.dtype} values {values.shape} where uint8 ones {shape} are wanted")
+        shape, dtype = (self.layer.count, height, width), self.layer.dtype
+        if values.shape != shape or values.dtype != dtype:
+            raise ValueError(f"{values.dtype} values {values.shape} where {dtype} ones {shape} are wanted")
         return top, left, height, width
 
     def _whole_blocks(self, top: int, left: int, height: int, width: int) -> Window:
@@ -168,7 +177,8 @@ class RasterWriter:
 
     def _profile(self) -> dict[str, Any]:
         layout = {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "BIGTIFF": "IF_SAFER"}
-        kind = {"driver": "GTiff", "count": self.layer.count, "dtype": "uint8", "nodata": IGNORE}
+        layer = self.layer
+        kind = {"driver": "GTiff", "count": layer.count, "dtype": layer.dtype, "nodata": layer.nodata}
         draft = {"SPARSE_OK": "TRUE", "interleave": "band"}
         if self.layer.count > 1:
             # Without photometric, three bands would be red, green and blue, and a fourth one alpha.
@@ -203,6 +213,8 @@ class RasterWriter:
             self._verify()
             if self.layer.shows_classes and self.layer.classes is not None:
                 write_categories(self._staged, self.layer.classes)
+            if self._qml is not None:
+                style_of(self._staged).write_text(self._qml, encoding="utf-8", newline="\n")
 
     def _verify(self) -> None:
         """Read the finished file back.
@@ -257,5 +269,5 @@ class MaskWriter(RasterWriter):
         super()._finish()
 
 
-def _fingerprint(block: NDArray[np.uint8]) -> int:
+def _fingerprint(block: NDArray[Any]) -> int:
     return zlib.crc32(np.ascontiguousarray(block).data)

@@ -63,6 +63,8 @@ def read_head(path: Path, *, what: str, error: type[InputError]) -> bytes:
             raise error(f"{what} {path} is not a regular file; name a file on disk")
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
+    except NotADirectoryError as inside:
+        raise error(f"{what} {path} is inside of a file; unpack it first") from inside
     except FileNotFoundError as missing:
         raise error(f"{what} {path} does not exist; check the path") from missing
     except (OSError, ValueError) as unreadable:
@@ -104,6 +106,18 @@ def describe(head: bytes) -> str:
     if head.startswith((b"\x89HDF", b"CDF\x01", b"CDF\x02")):
         return "an HDF or NetCDF file"
     return "of an unknown format"
+
+
+def cure(head: bytes, otherwise: str) -> str:
+    """What to do about a refused file, for the error line; ``otherwise`` where its kind suggests nothing."""
+    kind = describe(head)
+    if kind.startswith("a VRT"):
+        return "write it as one GeoTIFF with gdal_translate"
+    if kind == "a ZIP archive":
+        return "unpack it first"
+    if kind == "an HDF or NetCDF file":
+        return "write what you need of it as a GeoTIFF with gdal_translate"
+    return otherwise
 
 
 def _one_line(text: str) -> str:

@@ -36,8 +36,13 @@ if TYPE_CHECKING:
 MAX_BLOCK_BYTES = 512 * 1024**2
 """Largest block (strip or tile) that is decoded: a file of 160 bytes may declare one of gigabytes."""
 
+HINT = "is the file damaged?"
+"""What the user may look after where a file cannot be read."""
+
 MAX_PIXELS = 2**40
 MAX_BANDS = 4096
+
+_NO_PLACE = re.compile(r" at (row|scanline) 4294967295(, col 4294967295)?")
 
 tame.tame()
 
@@ -59,7 +64,7 @@ GDAL_ERRORS: tuple[type[Exception], ...] = (
 
 @contextlib.contextmanager
 def gdal_errors(
-    what: str, path: Path | str, *, error: type[GeosegError] = ReadError, hint: str = "is the file damaged?"
+    what: str, path: Path | str, *, error: type[GeosegError] = ReadError, hint: str = HINT
 ) -> Iterator[None]:
     """Turn what the GDALs raise into one line that names the file.
 
@@ -76,22 +81,26 @@ def gdal_errors(
         yield
     except GDAL_ERRORS as reason:
         where = path if isinstance(path, str) else shown(path)
-        raise error(f"{what} {where} failed: {_reason(reason)}; {hint}") from reason
+        told = _reason(reason)
+        if "missing codec" in told:
+            hint = "rewrite it elsewhere with gdal_translate -co COMPRESS=DEFLATE"
+        raise error(f"{what} {where} failed: {told}; {hint}") from reason
 
 
 @contextlib.contextmanager
-def reading(what: str, source: Path | RemoteFile) -> Iterator[None]:
+def reading(what: str, source: Path | RemoteFile, *, hint: str = HINT) -> Iterator[None]:
     """Read pixels of an open raster; for one on a server, this thread may ask for it while the block runs.
 
     Args:
         what: what is read, such as ``reading rows 0..9 of scene``.
         source: what was opened.
+        hint: what the user may do about a damaged file.
 
     Raises:
         ReadError: the file is damaged, or the server no longer gives it.
     """
     if not isinstance(source, RemoteFile):
-        with gdal_errors(what, source):
+        with gdal_errors(what, source, hint=hint):
             yield
         return
     try:
@@ -107,7 +116,9 @@ def _reason(error: BaseException) -> str:
     while deepest.__cause__ is not None:
         deepest = deepest.__cause__
     text = str(deepest) or str(error) or type(error).__name__
-    return without_secrets(" ".join(text.split())).rstrip(".;")[:300]
+    # What follows a semicolon in our messages is what to do, and -1 as row or column is no place.
+    text = _NO_PLACE.sub("", " ".join(text.split())).replace(";", ",")
+    return without_secrets(text).rstrip(".,")[:300]
 
 
 def open_raster(source: Path | RemoteFile, *, what: str = "scene") -> Any:
@@ -130,10 +141,8 @@ def open_raster(source: Path | RemoteFile, *, what: str = "scene") -> Any:
     head = formats.read_head(path, what=what, error=SceneError)
     driver = formats.raster_driver(head)
     if driver is None:
-        raise SceneError(
-            f"{what} {path} is {formats.describe(head)}; "
-            "give a GeoTIFF, JPEG 2000, Erdas Imagine, PNG or JPEG"
-        )
+        todo = formats.cure(head, "give a GeoTIFF, JPEG 2000, Erdas Imagine, PNG or JPEG")
+        raise SceneError(f"{what} {path} is {formats.describe(head)}; {todo}")
     # Not with NUM_THREADS: GDAL 3.10 then crashes on a damaged JPEG-compressed TIFF.
     with gdal_errors(f"opening {what}", path, error=SceneError), quiet(), tame.stderr_turned_away():
         dataset = rasterio.open(path.absolute(), driver=driver)
@@ -201,7 +210,12 @@ def _item_bytes(dtype: str) -> int:
 
 
 def read_vector(
-    path: Path, *, layer: str | None = None, columns: Sequence[str] | None = None, what: str = "labels"
+    path: Path,
+    *,
+    layer: str | None = None,
+    columns: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
+    what: str = "labels",
 ) -> geopandas.GeoDataFrame:
     """Read a vector file of the allow-list.
 
@@ -209,6 +223,7 @@ def read_vector(
         path: GeoPackage, GeoJSON, Shapefile, FlatGeobuf or GeoParquet (with pyarrow installed).
         layer: name of the layer; not needed when only one layer has geometries.
         columns: attribute columns to read; all when not given.
+        optional: further ones, where the file has them.
         what: how messages call the file.
 
     Raises:
@@ -229,28 +244,43 @@ def read_vector(
     missing = [column for column in columns or () if column not in present]
     if missing:
         raise LabelsError(f"{what} {path} has no column {missing[0]}; it has {', '.join(present) or 'none'}")
-    return frame if columns is None else frame[[*columns, frame.geometry.name]]
+    if columns is None:
+        return frame
+    further = [name for name in optional if name in present and name not in columns]
+    return frame[[*columns, *further, frame.geometry.name]]
 
 
 def _read_ogr(path: Path, driver: str, layer: str | None, what: str) -> geopandas.GeoDataFrame:
     # Here, not above: it takes a third of a second that work on rasters alone has no use for.
     import geopandas
 
-    if driver == "GeoJSON":
-        _check_geojson_crs(path, what)
-    if any(sign in str(path.absolute()) for sign in ";?!"):
-        # pyogrio reads them as parts of a URL and would open another file.
-        raise LabelsError(f"{what} {path} has one of ; ? ! in its path; rename it")
+    check_ogr(path, driver, layer=layer, what=what)
     with gdal_errors(f"reading {what}", path, error=LabelsError), quiet():
-        opened_by = pyogrio.read_info(path.absolute(), layer=layer or 0)["driver"]
-        if opened_by != driver and {opened_by, driver} != {"GeoJSON", "GeoJSONSeq"}:
-            raise LabelsError(f"{what} {path} looks like {driver} but opens as {opened_by}; convert it")
         frame = pyogrio.read_dataframe(
             path.absolute(), layer=layer or _only_layer(path, what), use_arrow=False
         )
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise LabelsError(f"{what} {path} has no geometries; give polygons")
     return frame
+
+
+def check_ogr(path: Path, driver: str, *, layer: str | None, what: str) -> None:
+    """Refuse a vector file that GDAL must not open, or opens as something else than it looks like.
+
+    Raises:
+        LabelsError: its CRS is an address, its path has a meaning to pyogrio, or it is no such file.
+    """
+    if driver == "GeoJSON":
+        _check_geojson_crs(path, what)
+    if any(sign in str(path.absolute()) for sign in ";?!"):
+        # pyogrio reads them as parts of a URL and would open another file.
+        raise LabelsError(f"{what} {path} has one of ; ? ! in its path; rename it")
+    if driver == "ESRI Shapefile" and not any(path.with_suffix(end).exists() for end in (".shx", ".SHX")):
+        raise LabelsError(f"{what} {path} is without its {path.stem}.shx; copy all files of the Shapefile")
+    with gdal_errors(f"reading {what}", path, error=LabelsError), quiet():
+        opened_by = pyogrio.read_info(path.absolute(), layer=layer or 0)["driver"]
+        if opened_by != driver and {opened_by, driver} != {"GeoJSON", "GeoJSONSeq"}:
+            raise LabelsError(f"{what} {path} looks like {driver} but opens as {opened_by}; convert it")
 
 
 def _only_layer(path: Path, what: str) -> str:

@@ -14,6 +14,7 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 from shapely.geometry import Polygon
 
+from geoseg.errors import SceneError
 from geoseg.raster.gdal import GDAL_ERRORS
 
 _TRUE_TO_SCALE = 0.01
@@ -67,6 +68,24 @@ class GeoBox:
         return tuple(self.transform) != tuple(Affine.identity())
 
     @property
+    def placeless(self) -> bool:
+        """Whether a transform is known, but one that puts all pixels on a line or nowhere."""
+        finite = all(map(math.isfinite, self.transform))
+        return self.georeferenced and not (finite and self.transform.determinant != 0.0)
+
+    def check_place(self, where: str) -> None:
+        """Make sure that pixels have a place, if only in pixels.
+
+        Raises:
+            SceneError: they have none; ``where`` is how a message calls the raster.
+        """
+        if self.placeless:
+            raise SceneError(
+                f"{where} has a transform that puts all pixels on a line or nowhere; "
+                "give it another one with gdal_edit -a_ullr"
+            )
+
+    @property
     def bounds(self) -> BoundingBox:
         """(left, bottom, right, top) around all pixels, in CRS units, left < right, bottom < top."""
         xs, ys = zip(*self._corners(), strict=True)
@@ -98,7 +117,7 @@ class GeoBox:
 
     def _pixel_sides_m(self) -> tuple[float, float] | None:
         """Lengths in metres of a step by one column and by one row."""
-        if self.crs is None or not self.georeferenced or self.transform.determinant == 0.0:
+        if self.crs is None or not self.georeferenced or self.placeless:
             return None
         on_earth = self._geodesic_sides_m()
         unit_m = _unit_m(self.crs)

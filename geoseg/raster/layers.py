@@ -1,8 +1,8 @@
 """What a raster of predictions holds, apart from its pixels: bands, their meaning, and how they are stored.
 
-Three kinds are written: masks of class ids, class probabilities, and the uncertainty of a mask. All are uint8
-with 255 for nodata; what is a share of one is stored in steps of 1/254, with GDAL's band scale, so that a GIS
-shows shares.
+Masks of class ids, class probabilities, and the uncertainty of a mask are uint8 with 255 for nodata; what is
+a share of one is stored in steps of 1/254, with GDAL's band scale, so that a GIS shows shares. Ids of objects
+are int32, with 0 where there is none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHARES = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What a raster holds. Made by :func:`mask_layer`, :func:`probability_layer`, :func:`uncertainty_layer`.
+    """What a raster holds. Made by :func:`mask_layer`, :func:`probability_layer` and the like.
 
     Attributes:
         what: how messages call the raster.
@@ -41,15 +41,19 @@ class Layer:
         scale: a value times this is what it means; ``None`` where values are class ids.
         classes: what the file's ``GEOSEG_CLASSES`` tag tells, if anything.
         shows_classes: whether values are ids of ``classes``, so that the file gets their palette and names.
+        dtype: type of the values.
+        nodata: value of pixels without data.
     """
 
     what: str
     descriptions: tuple[str, ...]
-    overviews: Literal["MODE", "AVERAGE"]
+    overviews: Literal["MODE", "AVERAGE", "NEAREST"]
     storage: Mapping[str, str] = field(hash=False)
     scale: float | None = None
     classes: ClassMap | None = None
     shows_classes: bool = False
+    dtype: Literal["uint8", "int32"] = "uint8"
+    nodata: int = IGNORE
 
     def __post_init__(self) -> None:
         if not self.descriptions:
@@ -95,4 +99,16 @@ def uncertainty_layer() -> Layer:
         overviews="AVERAGE",
         storage=_SHARES,
         scale=1 / STEPS,
+    )
+
+
+def ids_layer() -> Layer:
+    """One band of ids of objects, 0 where there is none; overviews show some of them, as a mean is no id."""
+    return Layer(
+        what="ids",
+        descriptions=("id",),
+        overviews="NEAREST",
+        storage=_IDS,
+        dtype="int32",
+        nodata=0,
     )

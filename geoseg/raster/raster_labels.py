@@ -153,7 +153,7 @@ class RasterLabels:
         if mine.gcps or geobox.gcps:
             return _gcp_offset(mine, geobox)
         source_crs, target_crs = self._crs_pair(geobox)
-        if source_crs != target_crs or mine.transform.determinant == 0.0:
+        if source_crs != target_crs or mine.placeless:
             return None
         between = ~mine.transform @ geobox.transform
         col, row = round(between.c), round(between.f)

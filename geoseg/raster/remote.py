@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from geoseg.errors import InputError
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|/vsi")
+_ARCHIVE = re.compile(r"/vsi(zip|tar|gzip|7z|rar)/|(zip|tar|gzip)(\+[a-z0-9]+)?:/", re.IGNORECASE)
 _HTTP = re.compile(r"(?:/vsicurl/)?(https?):/+(.*)", re.IGNORECASE | re.DOTALL)
 _S3 = re.compile(r"(?:/vsis3/|s3:/+)([A-Za-z0-9][A-Za-z0-9._-]*)/+(.+)", re.IGNORECASE | re.DOTALL)
 _PLACE = re.compile(
@@ -87,6 +88,8 @@ def parse(path: Path, *, what: str, error: type[InputError]) -> RemoteName:
 
 def not_local(path: Path, *, what: str, error: type[InputError]) -> InputError:
     """The error about a path that is no local file where one is wanted."""
+    if _ARCHIVE.match(path.as_posix()):
+        return error(f"{what} {_one_line(shown(path))} is inside of an archive; unpack it first")
     return error(f"{what} {_one_line(shown(path))} is not a local file; download it first")
 
 

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.windows import Window
 
-from geoseg.errors import SceneError
+from geoseg.errors import ReadError, SceneError
+from geoseg.progress import SILENT, Progress
 from geoseg.raster import server, windows
-from geoseg.raster.gdal import gdal_errors, open_raster, reading
+from geoseg.raster.band_choice import as_dtype, band_name, choose_bands, common_dtype, mask_sources
+from geoseg.raster.blockwise import Block, OnError, blocks_of
+from geoseg.raster.gdal import HINT, gdal_errors, open_raster, reading
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.remote import is_remote, shown
 from geoseg.raster.server import RemoteFile
-
-MAX_UNCHOSEN_BANDS = 64
-"""A scene with more bands needs a choice: nobody means all 285 of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class Scene:
         is_tiled: whether blocks are narrower than the scene, so that reading a window reads little else.
         block_rows: height of the blocks in pixels.
         remote: what was found on a server; ``None`` for a file here.
+        on_error: what :meth:`read` does about blocks that cannot be read.
     """
 
     path: Path
@@ -50,12 +51,15 @@ class Scene:
     is_tiled: bool
     block_rows: int
     remote: RemoteFile | None
+    on_error: OnError
     _dataset: Any = field(repr=False)
     _nodatas: tuple[float | None, ...] = field(repr=False)
     _alpha: int | None = field(repr=False)
     _alpha_joins: bool = field(repr=False)
     _masked: tuple[int, ...] = field(repr=False)
     _what: str = field(repr=False)
+    _hint: str = field(repr=False)
+    _lost: set[Block] = field(repr=False, compare=False, default_factory=set)
 
     @classmethod
     def open(
@@ -66,6 +70,8 @@ class Scene:
         nodata: float | None = None,
         what: str = "scene",
         remote: bool = False,
+        on_error: OnError = "stop",
+        hint: str = HINT,
     ) -> Scene:
         """Open a scene.
 
@@ -75,18 +81,27 @@ class Scene:
             nodata: overrides the nodata value the file declares.
             what: how messages call the file.
             remote: ``path`` is what the user himself named, and may be the address of a GeoTIFF on a server.
+            on_error: with ``nodata``, pixels of blocks that cannot be read are not valid.
+            hint: what messages say may be done about such a block.
 
         Raises:
-            SceneError: no readable raster, complex numbers, a band it does not have, or too many bands.
+            SceneError: no readable raster, complex numbers, a band it does not have, too many bands, or
+                blocks of a file on a server to be taken for nodata.
         """
         path = Path(path)
+        if on_error == "nodata" and is_remote(path):
+            raise SceneError(
+                f"{what} {shown(path)} is on a server: what it fails to give it may give later, so that is "
+                "not taken for nodata; leave --on-error out or download it first"
+            )
         found = server.look(path, what=what) if remote and is_remote(path) else None
         dataset = open_raster(found or path, what=what)
         try:
             # Some of what is asked here stands at the end of the file.
             allowed = contextlib.nullcontext() if found is None else found.allowed()
             with gdal_errors(f"opening {what}", path, error=SceneError), allowed:
-                return cls._of(dataset, path, found, bands, nodata, what)
+                scene = cls._of(dataset, path, found, bands, nodata, what)
+            return replace(scene, on_error=on_error, _hint=hint)
         except BaseException:
             dataset.close()
             raise
@@ -105,24 +120,26 @@ class Scene:
             (i for i, color in enumerate(dataset.colorinterp, 1) if color is ColorInterp.alpha), None
         )
         where = f"{what} {shown(path)}"
-        chosen = _choose_bands(dataset.count, alpha, bands, where)
+        chosen = choose_bands(dataset.count, alpha, bands, where)
         nodatas = tuple(dataset.nodatavals[band - 1] if nodata is None else nodata for band in chosen)
         return cls(
             path=path,
             geobox=GeoBox.of(dataset),
             bands=chosen,
-            band_names=tuple(_band_name(dataset.descriptions[band - 1], band) for band in chosen),
-            dtype=_common_dtype([dataset.dtypes[band - 1] for band in chosen], where),
+            band_names=tuple(band_name(dataset.descriptions[band - 1], band) for band in chosen),
+            dtype=common_dtype([dataset.dtypes[band - 1] for band in chosen], where),
             nodata=nodatas[0],
             is_tiled=dataset.block_shapes[0][1] < dataset.width,
             block_rows=dataset.block_shapes[0][0],
             remote=remote,
+            on_error="stop",
             _dataset=dataset,
             _nodatas=nodatas,
             _alpha=None if alpha in chosen else alpha,
             _alpha_joins=len({dataset.dtypes[band - 1] for band in (*chosen, alpha or chosen[0])}) == 1,
-            _masked=_mask_sources(dataset, chosen),
+            _masked=mask_sources(dataset, chosen),
             _what=what,
+            _hint=HINT,
         )
 
     def __enter__(self) -> Scene:
@@ -174,7 +191,7 @@ class Scene:
             pixels, floating-point bands are not a number where they alone are nodata.
 
         Raises:
-            ReadError: the file is damaged there, or the server no longer gives it.
+            ReadError: a block of the file is damaged, which is named, or the server no longer gives it.
         """
         shape = (int(window.height), int(window.width))
         bands = np.zeros((len(self.bands), *shape), self.dtype)
@@ -183,14 +200,11 @@ class Scene:
         if inside is None:
             return bands, valid
         rows, cols = windows.slices_within(inside, window)
-        with reading(f"reading {windows.show(inside)} of {self._what}", self.remote or self.path):
-            values, alpha = self._read_values(inside)
-            bands[:, rows, cols] = values
-            valid[rows, cols] = self._shown_pixels(inside, alpha)
+        bands[:, rows, cols], valid[rows, cols] = self._read_pixels(inside)
         valid[rows, cols] &= self._any_value(bands[:, rows, cols])
         if np.issubdtype(bands.dtype, np.floating) and len(bands) > 1:
             for band, nodata in zip(bands, self._nodatas, strict=True):
-                value = _as_dtype(nodata, band.dtype)
+                value = as_dtype(nodata, band.dtype)
                 if value is not None:
                     band[valid & (band == value)] = np.nan
         return bands, valid
@@ -245,7 +259,7 @@ class Scene:
         Where one band alone is nodata, its pixel has no value, but for bands of 8 bits: there 0 and 255 are
         everyday values of dark and of bright land, and mean nodata only where all bands have them.
         """
-        told = [_as_dtype(nodata, bands.dtype) for nodata in self._nodatas]
+        told = [as_dtype(nodata, bands.dtype) for nodata in self._nodatas]
         if len(bands) == 1 or bands.dtype.itemsize == 1 or all(value is None for value in told):
             return valid
         pairs = zip(bands, told, strict=True)
@@ -253,7 +267,7 @@ class Scene:
 
     def invalid_is(self, value: int) -> bool:
         """Whether pixels are invalid only where all bands have this value; they are whole numbers then."""
-        told = {_as_dtype(nodata, np.dtype(self.dtype)) for nodata in self._nodatas}
+        told = {as_dtype(nodata, np.dtype(self.dtype)) for nodata in self._nodatas}
         whole = np.issubdtype(np.dtype(self.dtype), np.integer)
         return whole and self._alpha is None and not self._masked and told <= {None, value}
 
@@ -263,14 +277,71 @@ class Scene:
         Raises:
             ReadError: as :meth:`read`.
         """
-        with reading(f"reading {windows.show(window)} of {self._what}", self.remote or self.path):
-            return self._read_values(window)[0]
+        return self._read_pixels(window)[0]
+
+    def unreadable(self, part: Window, progress: Progress = SILENT) -> list[Window]:
+        """Pixels of a part of a scene that are in blocks that cannot be read: a window for each block.
+
+        All blocks are read for it. None of a file on a server, where what fails may go well later.
+        """
+        found: list[Window] = []
+        if self.remote is not None:
+            return found
+        # Counted first, not listed: there may be millions.
+        progress.begin("check", sum(1 for _ in self._blocks(part)), "blocks")
+        for block in self._blocks(part):
+            try:
+                self._read_at_once(block.window, str(block))
+            except ReadError:
+                inside = windows.overlap(block.window, part)
+                found += [] if inside is None else [inside]
+            progress.advance()
+        progress.end()
+        return found
+
+    @property
+    def lost_any(self) -> bool:
+        """Whether :meth:`read` took any block for nodata because it cannot be read."""
+        return bool(self._lost)
+
+    def _blocks(self, part: Window) -> Iterator[Block]:
+        return blocks_of(part, self.geobox.shape, self._dataset.block_shapes[self.bands[0] - 1])
+
+    def _read_at_once(self, window: Window, name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Chosen bands (B, h, w) of a window within the scene, and what no mask and no alpha hides (h, w)."""
+        what = f"reading {name} of {self._what}"
+        with reading(what, self.remote or self.path, hint=self._hint):
+            values, alpha = self._read_values(window)
+            return values, self._shown_pixels(window, alpha)
+
+    def _read_pixels(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """As :meth:`_read_at_once`, and where that fails block by block."""
+        try:
+            return self._read_at_once(window, windows.show(window))
+        except ReadError:
+            if self.remote is not None:
+                raise
+        values = np.zeros((len(self.bands), window.height, window.width), self.dtype)
+        shown_pixels = np.zeros(values.shape[1:], np.bool_)
+        for block in self._blocks(window):
+            try:
+                found, seen = self._read_at_once(block.window, str(block))
+            except ReadError:
+                if self.on_error == "stop":
+                    raise
+                self._lost.add(block)
+                continue
+            part = windows.overlap(block.window, window)
+            if part is not None:
+                here, there = windows.slices_within(part, window), windows.slices_within(part, block.window)
+                values[:, *here], shown_pixels[here] = found[:, *there], seen[there]
+        return values, shown_pixels
 
     def _any_value(self, bands: NDArray[Any]) -> NDArray[np.bool_]:
         any_valid = np.zeros(bands.shape[1:], np.bool_)
         for band, nodata in zip(bands, self._nodatas, strict=True):
             valid = np.isfinite(band) if np.issubdtype(band.dtype, np.floating) else np.True_
-            value = _as_dtype(nodata, band.dtype)
+            value = as_dtype(nodata, band.dtype)
             any_valid |= valid if value is None else valid & (band != value)
             if any_valid.all():
                 break
@@ -293,50 +364,3 @@ class Scene:
         if self._masked:
             visible &= (self._dataset.read_masks(list(self._masked), window=window) > 0).any(axis=0)
         return visible
-
-
-def _choose_bands(count: int, alpha: int | None, wanted: Sequence[int] | None, where: str) -> tuple[int, ...]:
-    if wanted is not None:
-        wrong = [band for band in wanted if not 1 <= band <= count]
-        if wrong or not wanted:
-            named = f"no band {wrong[0]}" if wrong else "no such bands"
-            raise SceneError(f"{where} has {named}; choose from 1..{count}")
-        return tuple(wanted)
-    # A file that is nothing but alpha is read as what it is: one band.
-    chosen = tuple(band for band in range(1, count + 1) if band != alpha or count == 1)
-    if len(chosen) > MAX_UNCHOSEN_BANDS:
-        raise SceneError(f"{where} has {count} bands; choose some of them with --bands")
-    return chosen
-
-
-def _band_name(description: str | None, band: int) -> str:
-    name = " ".join((description or "").split())[:80]
-    return name if name.isprintable() and name else f"band {band}"
-
-
-def _common_dtype(dtypes: Sequence[str], where: str) -> str:
-    if any(dtype.startswith("complex") for dtype in dtypes):
-        raise SceneError(f"{where} holds complex numbers; give amplitude or intensity as real numbers")
-    return str(np.result_type(*dtypes))
-
-
-def _mask_sources(dataset: Any, chosen: Sequence[int]) -> tuple[int, ...]:
-    """Bands whose GDAL mask says more than their nodata value and alpha do."""
-    flags = {band: set(dataset.mask_flag_enums[band - 1]) for band in chosen}
-    sources = [
-        band
-        for band, flag in flags.items()
-        if not flag & {MaskFlags.all_valid, MaskFlags.alpha} and flag != {MaskFlags.nodata}
-    ]
-    shared = all(MaskFlags.per_dataset in flags[band] for band in sources)
-    return tuple(sources[:1] if shared else sources)
-
-
-def _as_dtype(nodata: float | None, dtype: np.dtype[Any]) -> Any:
-    """``nodata`` as the bands hold it, or ``None`` when no pixel can equal it."""
-    if nodata is None or np.isnan(nodata):
-        return None  # not-a-number is invalid anyway
-    if np.issubdtype(dtype, np.floating):
-        return dtype.type(nodata)
-    limits = np.iinfo(dtype)
-    return dtype.type(nodata) if float(nodata).is_integer() and limits.min <= nodata <= limits.max else None

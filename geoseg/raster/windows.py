@@ -49,6 +49,14 @@ def clip(window: Window, shape: tuple[int, int]) -> Window | None:
     return Window(left, top, right - left, bottom - top)
 
 
+def overlap(one: Window, other: Window) -> Window | None:
+    """The part that two windows share, or ``None`` when there is none."""
+    top, left = max(one.row_off, other.row_off), max(one.col_off, other.col_off)
+    bottom = min(one.row_off + one.height, other.row_off + other.height)
+    right = min(one.col_off + one.width, other.col_off + other.width)
+    return None if bottom <= top or right <= left else Window(left, top, right - left, bottom - top)
+
+
 def slices_within(part: Window, whole: Window) -> tuple[slice, slice]:
     """(rows, columns) of an array read for ``whole`` that ``part``, which lies inside it, takes."""
     row, col = part.row_off - whole.row_off, part.col_off - whole.col_off

@@ -162,7 +162,6 @@ def test_overview_file_of_the_sidecar_is_not_followed(
         "https://x.org/scene.tif",
         "s3://bucket/scene.tif",
         "/vsicurl/https://x.org/a.tif",
-        "/vsizip/a.zip/b.tif",
     ],
 )
 def test_remote_paths_are_refused(name: str) -> None:
@@ -170,6 +169,14 @@ def test_remote_paths_are_refused(name: str) -> None:
         open_raster(Path(name))
     with pytest.raises(LabelsError, match="is not a local file; download it first"):
         read_vector(Path(name))
+
+
+def test_files_inside_of_archives_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04")
+    names = ("/vsizip/a.zip/b.tif", "/vsitar/a.tar.gz/b.tif", "zip://a.zip!b.tif", "a.zip/b.tif")
+    for name in names:
+        with pytest.raises(SceneError, match=r"is inside of an? (archive|file); unpack it first"):
+            open_raster(Path(name))
 
 
 def test_inline_xml_is_no_path() -> None:
@@ -253,7 +260,7 @@ def test_truncated_pixels_are_an_error_not_garbage(
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with (
         Scene.open(path) as scene,
-        pytest.raises(ReadError, match=r"columns 0\.\.255, rows 128\.\.255") as caught,
+        pytest.raises(ReadError, match=r"reading block 0, \d+ \(columns 0\.\.255, ") as caught,
     ):
         scene.read(Window(0, 128, 256, 128))
     assert_one_line(caught.value, path)
@@ -394,6 +401,13 @@ def test_truncated_vector_files(
         read_vector(path, columns=["kind"])
     assert_one_line(caught.value, path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_shapefile_is_several_files(tmp_path: Path) -> None:
+    path = scenes.write_labels(tmp_path / "labels.shp", [shapely.box(0, 0, 1, 1)])
+    (tmp_path / "labels.shx").unlink()
+    with pytest.raises(LabelsError, match=r"is without its labels\.shx; copy all files of the Shapefile"):
+        read_vector(path)
 
 
 def test_sqlite_that_is_no_geopackage(tmp_path: Path) -> None:
