@@ -30,14 +30,19 @@ from geoseg.config import (
     TrainConfig,
     VectorizeConfig,
 )
-from geoseg.evaluate import EvaluateReport, evaluate
+from geoseg.errors import GeosegError
+from geoseg.evaluate import CompareReport, EvaluateReport, compare
+from geoseg.mapview.atlas import Sources
 from geoseg.outputs import check_output_folder
-from geoseg.predict import predict
+from geoseg.page.markup import Html, el, join
+from geoseg.predict import PredictReport, predict
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.gdal import read_vector
 from geoseg.raster.mask import open_mask
+from geoseg.report import report as write_report
 from geoseg.sample.farmland import CLASS_COLUMN, write_farmland
 from geoseg.sample.overlay import draw_overlay
+from geoseg.scoring.page import objects, side_by_side
 from geoseg.tile import tile
 from geoseg.train import train
 from geoseg.vectorize import vectorize
@@ -75,7 +80,9 @@ class DemoReport:
         mask: its prediction, point-refined.
         mask_coarse: its prediction without refinement: the coarse map upsampled bilinearly.
         polygons: the polygons of ``mask``.
+        uncertainty: how unsure each pixel of ``mask`` is.
         overlay: the picture to look at.
+        report: the page to look at; ``None`` when none was wanted or could be made.
         seed: what the scenes were made from.
         polygon_count: polygons of each class.
         refined: scores of ``mask`` against ``labels``.
@@ -91,7 +98,9 @@ class DemoReport:
     mask: Path
     mask_coarse: Path
     polygons: Path
+    uncertainty: Path
     overlay: Path
+    report: Path | None
     seed: int
     polygon_count: dict[str, int]
     refined: EvaluateReport
@@ -117,8 +126,10 @@ def demo(
     threads: int | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
+    report: bool = True,
+    command: str | None = None,
 ) -> DemoReport:
-    """Make scenes, tile, train, predict, vectorize, evaluate, and draw a picture of it.
+    """Make scenes, tile, train, predict, vectorize, evaluate, and draw a picture and a page of it.
 
     An error or interruption leaves nothing at ``output``, or what was there before.
 
@@ -132,6 +143,8 @@ def demo(
         threads: CPU threads to train with; torch's own choice when not given.
         overwrite: replace the folder of an earlier demo.
         progress: told about every stage.
+        report: write ``report.html`` at the end.
+        command: what was typed, for the page.
 
     Raises:
         OutputError: ``output`` exists.
@@ -139,9 +152,10 @@ def demo(
     """
     check_output_folder(output, overwrite=overwrite, marker=MARKER)
     with _new_folder(output):
-        report = _Demo(output, seed, device, progress).run(epochs, train_px, unseen_px, threads)
-        (output / MARKER).write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
-    return report
+        work = _Demo(output, seed, device, progress, page=report, command=command)
+        done = work.run(epochs, train_px, unseen_px, threads)
+        (output / MARKER).write_text(json.dumps(done.to_json(), indent=2) + "\n", encoding="utf-8")
+    return done
 
 
 def demo_config(classes: Sequence[str], epochs: int = EPOCHS) -> Config:
@@ -171,6 +185,8 @@ class _Demo:
     seed: int
     device: str
     progress: Progress
+    page: bool
+    command: str | None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, epochs: int, train_px: int, unseen_px: int, threads: int | None) -> DemoReport:
@@ -197,19 +213,31 @@ class _Demo:
                 threads=threads,
                 progress=self.progress,
             ).model
-        mask = self._predict("predict", scene, model, refine=True)
-        mask_coarse = self._predict("predict_coarse", scene, model, refine=False)
+        uncertainty = self.folder / "uncertainty.tif"
+        predicted = self._predict("predict", scene, model, refine=True, uncertainty=uncertainty)
+        mask = predicted.output
+        mask_coarse = self._predict("predict_coarse", scene, model, refine=False).output
         polygons = self.folder / "parcels.gpkg"
         with self._stage("vectorize", "turn the mask into polygons"):
             config = VectorizeConfig(min_area=MIN_AREA)
             vectors = vectorize(mask, polygons, config, progress=self.progress)
         with self._stage("evaluate", "compare both masks with the true polygons"):
-            compare = EvaluateConfig(class_column=CLASS_COLUMN)
-            refined = evaluate(mask, labels, compare, progress=self.progress)
-            coarse = evaluate(mask_coarse, labels, compare, progress=self.progress)
+            scoring = EvaluateConfig(class_column=CLASS_COLUMN, objects=True)
+            both = compare([mask_coarse, mask], labels, scoring, progress=self.progress)
+            coarse, refined = (each for each in both.reports if isinstance(each, EvaluateReport))
         overlay = self.folder / "overlay.png"
         with self._stage("draw", "draw the picture"):
             _draw(overlay, scene, polygons, mask_coarse, mask)
+        files = Sources(
+            scene=scene,
+            mask=mask,
+            more_masks=(mask_coarse,),
+            # After little training there may be none, and a map has no room for nothing.
+            parcels=polygons if any(vectors.polygons.values()) else None,
+            uncertainty=uncertainty,
+            labels=labels,
+        )
+        page = self._report(files, model, predicted, refined, both) if self.page else None
         return DemoReport(
             output=self.folder,
             labels=labels,
@@ -218,7 +246,9 @@ class _Demo:
             mask=mask,
             mask_coarse=mask_coarse,
             polygons=polygons,
+            uncertainty=uncertainty,
             overlay=overlay,
+            report=page,
             seed=self.seed,
             polygon_count=vectors.polygons,
             refined=refined,
@@ -233,15 +263,52 @@ class _Demo:
             write_farmland(scene, labels, seed=seed, size_px=size_px)
         return scene, labels
 
-    def _predict(self, stage: str, scene: Path, model: Path, *, refine: bool) -> Path:
+    def _predict(
+        self, stage: str, scene: Path, model: Path, *, refine: bool, uncertainty: Path | None = None
+    ) -> PredictReport:
         mask = self.folder / ("mask.tif" if refine else "mask_coarse.tif")
         with self._stage(stage, f"predict the unseen scene {'with' if refine else 'without'} refinement"):
             # Chips of twice the training size: fewer edges, and less to do twice.
             config = PredictConfig(
                 refine=refine, precision="fp32", size_px=2 * _CHIP_PX, overlap_px=_CHIP_PX // 2
             )
-            predict(scene, mask, model=model, config=config, device=self.device, progress=self.progress)
-        return mask
+            return predict(
+                scene,
+                mask,
+                model=model,
+                config=config,
+                uncertainty=uncertainty,
+                device=self.device,
+                progress=self.progress,
+            )
+
+    def _report(
+        self,
+        files: Sources,
+        model: Path,
+        predicted: PredictReport,
+        refined: EvaluateReport,
+        both: CompareReport,
+    ) -> Path | None:
+        """The page. What was made is worth more than it: what goes wrong is only told."""
+        page = self.folder / "report.html"
+        with self._stage("report", "write a page to look at in a browser"):
+            try:
+                write_report(
+                    files,
+                    page,
+                    model=model,
+                    scored=refined,
+                    more_scores=_more_scores(refined, both),
+                    ran=predicted,
+                    title="geoseg demo: farmland that training never saw",
+                    command=self.command,
+                    progress=self.progress,
+                )
+            except (GeosegError, OSError) as error:
+                self.progress.warn(f"no {page.name}: {error}")
+                return None
+        return page
 
     @contextlib.contextmanager
     def _stage(self, name: str, what: str) -> Iterator[None]:
@@ -249,6 +316,15 @@ class _Demo:
         started = time.monotonic()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def _more_scores(refined: EvaluateReport, both: CompareReport) -> Html:
+    """Objects, and what refinement brought."""
+    return join(
+        None if refined.objects is None else objects(refined.objects),
+        el("h3", "Without and with refinement, by the same network"),
+        side_by_side(both),
+    )
 
 
 def _draw(overlay: Path, scene: Path, polygons: Path, mask_coarse: Path, mask: Path) -> None:

@@ -54,7 +54,9 @@ def _warn_of_slow(atlas: Atlas, progress: Progress) -> None:
     height, width = atlas.pyramid.shape
     if height * width < LARGE_PX:
         return
-    files = [("scene", atlas.image.scene.overviews, atlas.image.scene.shown)]
+    files = []
+    if atlas.image is not None:
+        files.append(("scene", atlas.image.scene.overviews, atlas.image.scene.shown))
     if atlas.mask is not None:
         files.append(("mask", atlas.mask.mask.overviews, str(atlas.mask.mask.path)))
     for what, overviews, path in files:

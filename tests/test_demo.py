@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from rasterio.windows import Window
+from runs_of_tests import take_apart
 
 from geoseg.classes import IGNORE
 from geoseg.demo import MARKER, demo, demo_config
@@ -52,11 +53,12 @@ def test_epochs_are_passed_on() -> None:
 
 @pytest.mark.slow
 def test_the_whole_pipeline_from_nothing(tmp_path: Path) -> None:
-    report = demo(tmp_path / "demo", seed=1, **TINY)  # type: ignore[arg-type]
+    report = demo(tmp_path / "demo", seed=1, command="geoseg demo", **TINY)  # type: ignore[arg-type]
 
     assert sorted(path.name for path in report.output.iterdir() if path.suffix != ".xml") == [
         "chips", "demo.json", "labels_train.gpkg", "labels_unseen.gpkg", "mask.tif", "mask_coarse.tif",
-        "overlay.png", "parcels.gpkg", "run", "scene_train.tif", "scene_unseen.tif",
+        "overlay.png", "parcels.gpkg", "report.html", "run", "scene_train.tif", "scene_unseen.tif",
+        "uncertainty.tif",
     ]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
     assert json.loads((report.output / MARKER).read_text()) == json.loads(json.dumps(report.to_json()))
@@ -77,9 +79,23 @@ def test_the_whole_pipeline_from_nothing(tmp_path: Path) -> None:
         assert scores.truth == report.labels
     assert report.overlay.read_bytes().startswith(b"\x89PNG")
     assert not report.overlay.with_name("overlay.png.aux.xml").exists()
+    assert report.refined.objects is not None
+    assert report.report is not None
+    page = take_apart(report.report.read_text(encoding="utf-8"))
+    data = json.loads(page.one("script", id="map-data").text())
+    assert [raster["title"] for raster in data["rasters"]] == [
+        "scene", "mask.tif", "mask_coarse.tif", "uncertainty",
+    ]  # fmt: skip
+    found = ["polygons"] if len(polygons) else []
+    assert [vector["title"] for vector in data["vectors"]] == [*found, "labels"]
+    told = page.one("section", id="scores").text()
+    assert f"{report.refined.miou:.3f}" in told
+    assert f"{report.coarse.miou:.3f}" in told
+    assert page.one("section", id="run")
+    assert page.one("section", id="command").text().endswith("geoseg demo")
     assert report.seconds >= sum(report.stage_seconds.values()) > 0.0
     assert set(report.stage_seconds) == {
-        "scenes", "tile", "train", "predict", "predict_coarse", "vectorize", "evaluate", "draw",
+        "scenes", "tile", "train", "predict", "predict_coarse", "vectorize", "evaluate", "draw", "report",
     }  # fmt: skip
 
     with pytest.raises(OutputError, match="exists"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from geoseg.errors import InputError
 from geoseg.outputs import check_output_folder
-from geoseg_cli import options, report
+from geoseg_cli import options, pages, report
 from geoseg_cli.options import OUTPUT, SPEED, Overwrite
 
 QUICK_TRAIN_PX, QUICK_UNSEEN_PX = 1024, 512
@@ -30,6 +32,17 @@ def demo(
             rich_help_panel=SPEED,
         ),
     ] = None,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Write report.html at the end: all of it on a map, to look at in a browser.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = True,
+    browser: Annotated[
+        bool, typer.Option("--open", help="Open that page in the browser.", rich_help_panel=OUTPUT)
+    ] = False,
     quick: Annotated[
         bool,
         typer.Option(
@@ -45,8 +58,10 @@ def demo(
 
     Examples:
       geoseg demo
-      geoseg demo -o /tmp/demo --overwrite
+      geoseg demo -o /tmp/demo --overwrite --open
     """
+    if browser and not page:
+        raise InputError("--open shows the page that --no-report leaves out; give one of the two")
     check_output_folder(output, overwrite=overwrite, marker="demo.json")
     talk: report.Talk = context.obj
     with talk.progress() as progress:
@@ -63,5 +78,10 @@ def demo(
             threads=threads,
             overwrite=overwrite,
             progress=progress,
+            report=page,
+            command=pages.typed(talk),
         )
+        progress.end()
+        if browser and done.report is not None and not webbrowser.open(done.report.absolute().as_uri()):
+            progress.warn(f"no browser could be started; open {done.report} in one")
     report.show_demo(talk, done)

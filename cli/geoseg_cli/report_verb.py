@@ -5,15 +5,13 @@ Not to be taken for :mod:`geoseg_cli.report`, which tells on the terminal what a
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geoseg.outputs import check_output
-from geoseg.raster.remote import without_secrets
-from geoseg_cli import map_options, options, terminal
+from geoseg.page.output import check_page
+from geoseg_cli import map_options, options, pages, terminal
 from geoseg_cli import report as terminal_report
 from geoseg_cli.options import INPUT, MODEL, Overwrite, setting
 
@@ -53,6 +51,14 @@ def report(
         options.Unlabelled | None,
         setting("EvaluateConfig.unlabelled", "--unlabelled", help=options.UNLABELLED, panel=INPUT),
     ] = None,
+    objects: Annotated[
+        bool,
+        typer.Option(
+            "--objects/--no-objects",
+            help="Of labels and mask: compare objects too, not pixels alone.",
+            rich_help_panel=INPUT,
+        ),
+    ] = True,
     bands: map_options.Bands = None,
     model: Annotated[
         Path | None,
@@ -78,20 +84,28 @@ def report(
     """
     sources = map_options.sources_of(scene, over, uncertainty, labels, bands)
     options.check_model(model)
-    check_output(output, overwrite=overwrite, inputs=sources.files())
+    check_page(output, overwrite=overwrite, inputs=sources.files())
     config = options.config_of(
-        context, "EvaluateConfig", class_column=class_column, class_name=class_name, unlabelled=unlabelled
+        context,
+        "EvaluateConfig",
+        class_column=class_column,
+        class_name=class_name,
+        unlabelled=unlabelled,
+        objects=objects,
     )
     talk: terminal_report.Talk = context.obj
     with talk.progress() as progress:
         from geoseg.report import report as run
+        from geoseg.scoring.page import more
 
+        scored = _scored(sources, config, progress)
         done = run(
             sources,
             output,
             model=model,
-            scored=_scored(sources, config, progress),
-            command=shlex.join(["geoseg", *map(without_secrets, talk.words)]) if talk.words else None,
+            scored=scored,
+            more_scores=None if scored is None else more(scored),
+            command=pages.typed(talk),
             overwrite=overwrite,
             progress=progress,
         )

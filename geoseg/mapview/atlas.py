@@ -8,38 +8,65 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from geoseg.errors import LabelsError
+from geoseg.errors import InputError, LabelsError, SceneError
 from geoseg.mapview.layers import ClassLayer, ImageLayer, RampLayer
 from geoseg.mapview.legend import Legend
+from geoseg.mapview.mistakes import read_mistakes
 from geoseg.mapview.parcels import Parcels
 from geoseg.mapview.pixels import Ground
 from geoseg.mapview.pyramid import Pyramid
+from geoseg.page.markup import names_of
 from geoseg.raster import formats
+from geoseg.raster.geobox import GeoBox
+from geoseg.raster.mask import open_mask
+from geoseg.raster.remote import shown
+
+POLYGONS, ERRORS = "polygons", "errors"
+
+MAX_MASKS = 4
+"""Most masks on one map."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Files that are looked at together; all but the scene may be missing.
+    """Files that are looked at together; all but a scene or a mask, which the others lie on, may be missing.
 
     Attributes:
         scene: a raster.
-        mask: class ids on its grid.
+        mask: class ids on its grid; without a scene the map is of this.
+        more_masks: others of the same classes, to compare it with.
         parcels: polygons.
         uncertainty: numbers from 0 to 1 on its grid.
         labels: the truth; polygons are drawn, a raster is not.
+        errors: what ``evaluate --errors`` wrote.
         bands: 1-based bands of the scene that are drawn as red, green and blue, or one.
     """
 
-    scene: Path
+    scene: Path | None = None
     mask: Path | None = None
+    more_masks: tuple[Path, ...] = ()
     parcels: Path | None = None
     uncertainty: Path | None = None
     labels: Path | None = None
+    errors: Path | None = None
     bands: tuple[int, ...] | None = None
+
+    @property
+    def base(self) -> Path | None:
+        """What the others lie on; ``None`` when there is nothing to draw a map of."""
+        return self.scene or self.mask
 
     def files(self) -> list[Path]:
         """All of them."""
-        named = (self.scene, self.mask, self.parcels, self.uncertainty, self.labels)
+        named = (
+            self.scene,
+            self.mask,
+            *self.more_masks,
+            self.parcels,
+            self.uncertainty,
+            self.labels,
+            self.errors,
+        )
         return [path for path in named if path is not None]
 
 
@@ -53,6 +80,7 @@ class RasterView:
         layer: makes them.
         opacity: at the beginning, 0 to 1.
         shown: at the beginning.
+        left: whether it is on the left of the swipe line at the beginning; what lies below all is on both.
     """
 
     title: str
@@ -60,6 +88,7 @@ class RasterView:
     layer: ImageLayer | ClassLayer | RampLayer
     opacity: float = 1.0
     shown: bool = True
+    left: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,26 +114,36 @@ class Atlas:
 
     Attributes:
         sources: the files.
-        ground: where the scene lies.
-        image: the scene.
+        base: what the others lie on.
+        geobox: its grid.
+        ground: where it lies.
+        image: the scene, if given.
         mask: the mask, if given.
-        rasters: in the order they lie over each other, the scene first.
+        parcels: the polygons, if given.
+        mistakes: the errors, if given and there are any.
+        rasters: in the order they lie over each other, the base first.
         vectors: over them.
         legend: what class ids mean; ``None`` when nothing has classes.
+        notes: what of the files cannot be shown, each a sentence.
     """
 
     sources: Sources
+    base: Path
+    geobox: GeoBox
     ground: Ground
-    image: ImageLayer
+    image: ImageLayer | None
     mask: ClassLayer | None
+    parcels: Parcels | None
+    mistakes: Parcels | None
     rasters: tuple[RasterView, ...]
     vectors: tuple[VectorView, ...]
     legend: Legend | None
+    notes: tuple[str, ...]
 
     @property
     def pyramid(self) -> Pyramid:
         """Levels of the map."""
-        return self.image.pyramid
+        return Pyramid(shape=self.geobox.shape)
 
 
 @contextlib.contextmanager
@@ -112,44 +151,107 @@ def open_atlas(sources: Sources) -> Iterator[Atlas]:
     """Open all files; they are closed when the block ends.
 
     Raises:
+        InputError: there is neither scene nor mask.
         SceneError: a raster cannot be used, or not over this scene.
         LabelsError: polygons cannot be used, or lie elsewhere.
         ReadError: a file is damaged.
     """
+    base = sources.base
+    if base is None:
+        raise InputError("a map needs something to lie on; give a scene or a mask")
     with contextlib.ExitStack() as stack:
-        image = stack.enter_context(ImageLayer.open(sources.scene, bands=sources.bands))
-        box = image.scene.geobox
-        ground = Ground(box, sources.scene)
-        rasters, vectors = [RasterView(title="scene", kind="image", layer=image)], []
-        mask = None
-        if sources.mask is not None:
-            mask = stack.enter_context(ClassLayer.open(sources.mask, box))
-            rasters.append(
-                RasterView(
-                    title="mask", kind="classes", layer=mask, opacity=0.6, shown=sources.parcels is None
-                )
-            )
+        image = None
+        rasters: list[RasterView] = []
+        if sources.scene is None:
+            box = _grid_of(base)
+        else:
+            image = stack.enter_context(ImageLayer.open(sources.scene, bands=sources.bands))
+            box = image.scene.geobox
+            rasters.append(RasterView(title="scene", kind="image", layer=image))
+        masks, notes = _masks(sources, box, stack)
+        rasters += masks
         if sources.uncertainty is not None:
             ramp = stack.enter_context(RampLayer.open(sources.uncertainty, box))
             rasters.append(RasterView(title="uncertainty", kind="ramp", layer=ramp, opacity=0.8, shown=False))
-        legend = None if mask is None else mask.legend
-        if sources.parcels is not None:
-            parcels = Parcels.read(sources.parcels, ground, legend)
-            vectors.append(VectorView(title="polygons", parcels=parcels))
-            legend = parcels.legend
-        if sources.labels is not None and _is_vector(sources.labels):
-            truth = Parcels.read(sources.labels, ground, legend, what="labels")
-            vectors.append(VectorView(title="labels", parcels=truth, dashed=True, shown=False))
-            legend = truth.legend
+        mask = next((view.layer for view in masks if isinstance(view.layer, ClassLayer)), None)
+        ground = Ground(box, base)
+        vectors, legend = _vectors(sources, ground, None if mask is None else mask.legend)
         yield Atlas(
             sources=sources,
+            base=base,
+            geobox=box,
             ground=ground,
             image=image,
             mask=mask,
+            parcels=next((view.parcels for view in vectors if view.title == POLYGONS), None),
+            mistakes=next((view.parcels for view in vectors if view.title == ERRORS), None),
             rasters=tuple(rasters),
             vectors=tuple(vectors),
             legend=legend,
+            notes=tuple(notes),
         )
+
+
+def _grid_of(mask: Path) -> GeoBox:
+    with open_mask(mask) as opened:
+        return opened.geobox
+
+
+def _masks(sources: Sources, box: GeoBox, stack: contextlib.ExitStack) -> tuple[list[RasterView], list[str]]:
+    """The masks, and what is to be said of those that are left out."""
+    if sources.mask is None:
+        return [], []
+    first = stack.enter_context(ClassLayer.open(sources.mask, box))
+    alone = sources.parcels is None and sources.errors is None
+    over, notes = sources.scene is not None, []
+    names = names_of([sources.mask, *sources.more_masks]) if sources.more_masks else ["mask"]
+    views = [
+        RasterView(
+            title=names[0],
+            kind="classes",
+            layer=first,
+            opacity=0.6 if over else 1.0,
+            shown=alone or not over,
+            left=over and bool(sources.more_masks),
+        )
+    ]
+    for title, path in zip(names[1:], sources.more_masks, strict=True):
+        try:
+            layer = stack.enter_context(ClassLayer.open(path, box))
+        except SceneError as error:
+            notes.append(f"{error}; it is not drawn.")
+            continue
+        if len(views) == MAX_MASKS or layer.legend.names != first.legend.names:
+            why = "has other classes than the first mask" if len(views) < MAX_MASKS else "is one too many"
+            notes.append(f"{shown(path)} {why} and is not drawn.")
+            continue
+        views.append(RasterView(title=title, kind="classes", layer=layer, opacity=0.6, shown=False))
+    return views, notes
+
+
+def _vectors(
+    sources: Sources, ground: Ground, legend: Legend | None
+) -> tuple[list[VectorView], Legend | None]:
+    """Polygons in the order they lie over each other, and the classes with theirs added."""
+    parcels = truth = mistakes = None
+    if sources.parcels is not None:
+        parcels = Parcels.read(sources.parcels, ground, legend)
+        legend = parcels.legend
+    if sources.labels is not None and _is_vector(sources.labels):
+        truth = Parcels.read(sources.labels, ground, legend, what="labels")
+        legend = truth.legend
+    if sources.errors is not None:
+        # Last, as their kinds are no classes that polygons are matched with.
+        mistakes = read_mistakes(sources.errors, ground, legend)
+        legend = legend if mistakes is None else mistakes.legend
+    views = []
+    if parcels is not None:
+        views.append(VectorView(title=POLYGONS, parcels=parcels, shown=mistakes is None))
+    if mistakes is not None:
+        views.append(VectorView(title=ERRORS, parcels=mistakes))
+    if truth is not None:
+        views.append(VectorView(title="labels", parcels=truth, dashed=True, shown=not views))
+    return views, legend
 
 
 def _is_vector(labels: Path) -> bool:

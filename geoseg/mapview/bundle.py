@@ -24,7 +24,7 @@ RAMP_BYTES = 700_000
 STROKE_BYTES = 1_000_000
 TEXT_BYTES = 700_000
 """Most bytes of the mask, of the uncertainty, of all outlines and of all attributes. The scene takes what
-they leave of the total. Base64 makes a third more of all but the last."""
+they leave of the total; without a scene the mask does. Base64 makes a third more of all but the last."""
 
 QUALITIES = (76, 60, 45)
 """Of JPEG, tried one after the other: a finer level is worth more than a sharper one."""
@@ -32,7 +32,6 @@ QUALITIES = (76, 60, 45)
 MAX_POLYGONS = 20_000
 """Most polygons in a file; more of them make the page slow on a phone."""
 
-_BYTES = {"classes": CLASS_BYTES, "ramp": RAMP_BYTES}
 _LEAST_GROWTH = 2.0
 """A level is hardly ever less than this many times as many bytes as the next coarser one."""
 
@@ -68,9 +67,12 @@ def bundle(atlas: Atlas, progress: Progress) -> Bundle:
         progress.advance()
     room = TOTAL_BYTES - len(json.dumps(vectors))
     rasters: list[dict[str, Any]] = []
+    masks = sum(view.kind == "classes" for view in atlas.rasters)
+    most = {"classes": CLASS_BYTES * 2 // max(2, masks), "ramp": RAMP_BYTES}
     # The scene comes first on the map and last here: it takes the room that is left.
     for view in reversed(atlas.rasters):
-        levels = _levels(view, atlas.pyramid.coarsest, _BYTES.get(view.kind, room * 3 // 4))
+        last = view is atlas.rasters[0]
+        levels = _levels(view, atlas.pyramid.coarsest, room * 3 // 4 if last else most[view.kind])
         room -= sum(len(tile) for tiles in levels.values() for tile in tiles)
         finest = min(levels)
         rasters.insert(0, {"finest": finest, "tiles": {str(level): tiles for level, tiles in levels.items()}})

@@ -15,11 +15,12 @@ from geoseg.mapview import facts
 from geoseg.mapview.atlas import Atlas, RasterView, VectorView
 from geoseg.mapview.bundle import Bundle
 from geoseg.mapview.layers import STEPS, ramp_colors
-from geoseg.mapview.legend import PATTERNS
+from geoseg.mapview.legend import PATTERNS, Legend
+from geoseg.mapview.mistakes import AT_FIRST
 from geoseg.mapview.pyramid import TILE_PX
 from geoseg.mapview.tally import Tally
 from geoseg.page.markup import Html, Node, el, join, name_of, visible
-from geoseg.page.numbers import percent
+from geoseg.page.numbers import count, percent
 from geoseg.page.page import Section, asset, page, policy_of
 from geoseg.raster.remote import file_name
 
@@ -27,6 +28,8 @@ MOST_ENLARGED = 4
 """Levels beyond the scene's own pixels that the map zooms in."""
 
 MORE = "Where polygons lie very densely only the largest are drawn; zoom in to see all of them."
+
+_ASKS_NOTHING = "This file needs no network and asks for nothing."
 
 _REFERS = re.compile(r"[^{}]*\{[^{}]*url\([^{}]*\}")
 """Rules of Leaflet's style sheet that want pictures, for controls that are not used here."""
@@ -51,6 +54,7 @@ def document(
     bundled: Bundle | None = None,
     sections: Sequence[Section] = (),
     notes: Sequence[str] = (),
+    title: str | None = None,
 ) -> str:
     """A whole page.
 
@@ -60,10 +64,11 @@ def document(
         bundled: all tiles and outlines; asked from the server when not given.
         sections: below the map, after the classes and before the files.
         notes: what a reader must know.
+        title: of the page; the name of the file that the others lie on when not given.
     """
-    words = [*(bundled.notes if bundled else ()), *notes]
+    words = [*(bundled.notes if bundled else ()), *atlas.notes, *notes]
     return page(
-        title=file_name(atlas.sources.scene),
+        title=title or file_name(atlas.base),
         lead=el("p", _lead(atlas), class_="lead"),
         sections=[
             Section(name="map-section", title="Map", content=_map(atlas, tally, bundled)),
@@ -78,17 +83,22 @@ def document(
     )
 
 
+def without_map(title: str, sections: Sequence[Section]) -> str:
+    """A page of what there is to say where there is nothing to draw on."""
+    foot = f"Written by geoseg {__version__}. {_ASKS_NOTHING}"
+    return page(title=title, lead=None, sections=sections, foot=foot)
+
+
 def _foot(*, served: bool) -> str:
-    where = "It comes from this computer and asks for nothing elsewhere."
-    if not served:
-        where = "This file needs no network and asks for nothing."
+    where = "It comes from this computer and asks for nothing elsewhere." if served else _ASKS_NOTHING
     return f"Written by geoseg {__version__}, map by Leaflet 1.9.4 (licence in its source). {where}"
 
 
 def _lead(atlas: Atlas) -> str:
-    box = atlas.image.scene.geobox
+    box = atlas.geobox
     gsd = f", {box.gsd_m:.3g} m a pixel" if box.gsd_m else ""
-    over = [*(view.title for view in atlas.rasters[1:]), *(view.title for view in atlas.vectors)]
+    over = [*(view.title for view in atlas.rasters), *(view.title for view in atlas.vectors)]
+    over = over if atlas.image is None else over[1:]
     return f"{box.width} x {box.height} px{gsd}" + (f", with {', '.join(over)}" if over else "")
 
 
@@ -117,6 +127,7 @@ def _map(atlas: Atlas, tally: Tally | None, bundled: Bundle | None) -> Html:
         "div",
         el("fieldset", el("legend", "Layers"), *layers, _switches(atlas)),
         _classes(atlas, tally),
+        _errors(atlas),
         _ramp(atlas),
         _help(),
         class_="map-panel",
@@ -131,6 +142,7 @@ def _map(atlas: Atlas, tally: Tally | None, bundled: Bundle | None) -> Html:
 
 def _row(view: RasterView | VectorView, key: str, opacity: float) -> Html:
     """What can be done with a layer."""
+    left = isinstance(view, RasterView) and view.left
     box = el("input", type="checkbox", id=f"show-{key}", checked=view.shown, data_show=key)
     slider = el(
         "input",
@@ -144,8 +156,8 @@ def _row(view: RasterView | VectorView, key: str, opacity: float) -> Html:
     sides = el(
         "select",
         el("option", "both sides", value="both"),
-        el("option", "left side", value="left"),
-        el("option", "right side", value="right", selected=key != "r0"),
+        el("option", "left side", value="left", selected=left),
+        el("option", "right side", value="right", selected=key != "r0" and not left),
         data_side=key,
         aria_label=f"Side of the swipe line on which {view.title} shows",
         hidden=True,
@@ -170,19 +182,8 @@ def _switches(atlas: Atlas) -> Html:
 def _classes(atlas: Atlas, tally: Tally | None) -> Html | None:
     if atlas.legend is None:
         return None
-    entries = [
-        el(
-            "li",
-            el(
-                "label",
-                el("input", type="checkbox", checked=True, data_class_shown=at),
-                facts.swatch(atlas.legend.colors[at], at),
-                name_of(atlas.legend.names[at]),
-            ),
-            el("span", _share(tally, at), class_="value"),
-        )
-        for at in listed(atlas, tally)
-    ]
+    kinds = set() if atlas.mistakes is None else set(atlas.mistakes.class_ids.tolist())
+    entries = [_class(atlas.legend, at, _share(tally, at)) for at in listed(atlas, tally) if at not in kinds]
     buttons = el(
         "div",
         el("button", "All", type="button", id="map-all"),
@@ -191,6 +192,29 @@ def _classes(atlas: Atlas, tally: Tally | None) -> Html | None:
     )
     listing = el("ul", *entries, class_="map-classes")
     return el("fieldset", el("legend", "Classes"), listing, buttons if len(entries) > 2 else None)
+
+
+def _class(legend: Legend, class_id: int, told: str, *, shown: bool = True) -> Html:
+    label = el(
+        "label",
+        el("input", type="checkbox", checked=shown, data_class_shown=class_id),
+        facts.swatch(legend.colors[class_id], class_id),
+        name_of(legend.names[class_id]),
+    )
+    return el("li", label, el("span", told, class_="value"))
+
+
+def _errors(atlas: Atlas) -> Html | None:
+    """Kinds of error and how many there are."""
+    mistakes, legend = atlas.mistakes, atlas.legend
+    if mistakes is None or legend is None:
+        return None
+    counts = np.bincount(mistakes.class_ids, minlength=IGNORE)
+    entries = [
+        _class(legend, at, count(int(counts[at])), shown=legend.names[at] in AT_FIRST)
+        for at in np.flatnonzero(counts).tolist()
+    ]
+    return el("fieldset", el("legend", "Errors"), el("ul", *entries, class_="map-classes map-kinds"))
 
 
 def listed(atlas: Atlas, tally: Tally | None) -> list[int]:
@@ -250,7 +274,7 @@ def _data(atlas: Atlas, tally: Tally | None, bundled: Bundle | None) -> dict[str
         "enlarged": MOST_ENLARGED,
         "place": atlas.ground.to_json(),
         "rasters": [
-            {"title": view.title, "kind": view.kind, "opacity": view.opacity, "shown": view.shown}
+            {"title": visible(view.title), "kind": view.kind, "opacity": view.opacity, "shown": view.shown}
             | (bundled.rasters[at] if bundled else {"finest": 0})
             for at, view in enumerate(atlas.rasters)
         ],

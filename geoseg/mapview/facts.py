@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from geoseg.mapview.atlas import Atlas
+from geoseg.mapview.layers import ClassLayer, ImageLayer
 from geoseg.mapview.pixels import crs_name
 from geoseg.mapview.tally import Tally
 from geoseg.models.card import ModelCard, fingerprint
@@ -26,7 +27,7 @@ def classes(atlas: Atlas, tally: Tally | None) -> Html | None:
     legend = atlas.legend
     if legend is None:
         return None
-    parcels = next((view.parcels for view in atlas.vectors if not view.dashed), None)
+    parcels = atlas.parcels
     polygons = np.zeros(256, np.int64) if parcels is None else np.bincount(parcels.class_ids, minlength=256)
     ids = sorted({*(tally.ids if tally else ()), *np.flatnonzero(polygons).tolist()})
     if not ids:
@@ -94,37 +95,38 @@ def _words(tally: Tally | None, left_out: int) -> str:
 
 def files(atlas: Atlas, notes: Sequence[str] = ()) -> Html:
     """The scene and the files over it."""
-    scene, box = atlas.image.scene, atlas.ground.place.geobox
-    gsd = scene.geobox.gsd_m or box.gsd_m
-    ends = ", ".join(
-        f"{name}: {low:.4g} to {high:.4g}"
-        for name, (low, high) in zip(scene.band_names, atlas.image.ends, strict=True)
-    )
+    box, place = atlas.geobox, atlas.ground.place.geobox
+    gsd = box.gsd_m or place.gsd_m
+    image = atlas.image
     pairs: list[tuple[Node, Node]] = [
-        ("scene", _file(scene.path)),
-        ("size", f"{count(scene.geobox.width)} x {count(scene.geobox.height)} px, {scene.dtype}"),
+        ("mask" if image is None else "scene", _file(atlas.base)),
+        (
+            "size",
+            f"{count(box.width)} x {count(box.height)} px{'' if image is None else f', {image.scene.dtype}'}",
+        ),
         ("CRS", name_of(crs_name(atlas.ground.place.crs)) if atlas.ground.place.crs else "unknown"),
         ("placed by", _placing(atlas)),
         ("ground sampling", "unknown" if gsd is None else f"{gsd:.4g} m"),
         ("bounds", _bounds(atlas)),
-        ("drawn", name_of(f"black to white, {ends}")),
+        ("drawn", None if image is None else name_of(f"black to white, {_ends(image)}")),
     ]
-    if atlas.mask is not None:
-        mask = atlas.mask.mask
-        pairs += [
-            ("mask", _file(mask.path)),
-            ("its size", f"{count(mask.geobox.width)} x {count(mask.geobox.height)} px"),
-        ]
+    for view in atlas.rasters:
+        if isinstance(view.layer, ClassLayer) and view is not atlas.rasters[0]:
+            mask = view.layer.mask
+            pairs += [
+                ("mask", _file(mask.path)),
+                ("its size", f"{count(mask.geobox.width)} x {count(mask.geobox.height)} px"),
+            ]
     if atlas.sources.uncertainty is not None:
         pairs.append(("uncertainty", _file(atlas.sources.uncertainty)))
-    for view in atlas.vectors:
-        parcels = view.parcels
+    for layer in atlas.vectors:
+        parcels = layer.parcels
         left_out = f"; {some(parcels.left_out, 'feature')} not on the scene" if parcels.left_out else ""
         pairs += [
-            (view.title, _file(parcels.path)),
+            (layer.title, _file(parcels.path)),
             ("of them", f"{count(len(parcels))}, {count(parcels.vertices)} vertices{left_out}"),
         ]
-    if atlas.sources.labels is not None and all(not view.dashed for view in atlas.vectors):
+    if atlas.sources.labels is not None and all(not layer.dashed for layer in atlas.vectors):
         pairs.append(("labels", _file(atlas.sources.labels)))
     remarks = el("ul", *(el("li", note) for note in notes), class_="notes") if notes else None
     return join(remarks, facts(pairs))
@@ -155,6 +157,13 @@ def model(path: Path, card: ModelCard, made_by: str | None) -> Html:
         ("SHA-256", el("code", own)),
     ]
     return join(el("ul", el("li", note), class_="notes") if note else None, facts(pairs))
+
+
+def _ends(image: ImageLayer) -> str:
+    return ", ".join(
+        f"{name}: {low:.4g} to {high:.4g}"
+        for name, (low, high) in zip(image.scene.band_names, image.ends, strict=True)
+    )
 
 
 def _file(path: Path) -> Html:

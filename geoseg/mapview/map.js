@@ -432,6 +432,7 @@ function repaint() {
   for (const { layer, kind } of layers) if (kind === "classes" || kind === "outlines") layer.each((tile) => layer.paint(tile));
 }
 for (const box of all("[data-class-shown]")) {
+  classOf(box.dataset.classShown).shown = box.checked;
   box.addEventListener("change", () => {
     classOf(box.dataset.classShown).shown = box.checked;
     repaint();
@@ -439,7 +440,7 @@ for (const box of all("[data-class-shown]")) {
 }
 for (const [id, wanted] of [["map-all", true], ["map-none", false]]) {
   byId(id)?.addEventListener("click", () => {
-    for (const box of all("[data-class-shown]")) {
+    for (const box of all(".map-classes:not(.map-kinds) [data-class-shown]")) {
       box.checked = wanted;
       classOf(box.dataset.classShown).shown = wanted;
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -17,6 +17,9 @@ from geoseg.mapview.legend import Legend
 from geoseg.mapview.pixels import Ground
 from geoseg.mapview.strokes import clipped, encoded
 from geoseg.raster.gdal import read_vector
+
+if TYPE_CHECKING:
+    import geopandas
 
 STEPS_A_PIXEL = 4
 """Vertices are rounded to this part of a pixel on the screen."""
@@ -71,7 +74,32 @@ class Parcels:
         Raises:
             LabelsError: no readable vector file, or it holds no polygon on the scene.
         """
-        frame = read_vector(path, what=what)
+        return cls.of(read_vector(path, what=what), path, ground, legend, what=what)
+
+    @classmethod
+    def of(
+        cls,
+        frame: geopandas.GeoDataFrame,
+        path: Path,
+        ground: Ground,
+        legend: Legend | None,
+        *,
+        what: str = "polygons",
+        class_ids: NDArray[np.uint8] | None = None,
+    ) -> Parcels:
+        """Polygons of a file that was read.
+
+        Args:
+            frame: its content.
+            path: the file.
+            ground: where the scene lies.
+            legend: as for :meth:`read`.
+            what: how messages call the file.
+            class_ids: (F,) ids of ``legend``, where not the file's own columns tell them.
+
+        Raises:
+            LabelsError: as :meth:`read`.
+        """
         parts = [
             _Part.of(frame.geometry.values[at : at + _AT_ONCE], frame.crs, ground)
             for at in range(0, len(frame), _AT_ONCE)
@@ -86,11 +114,14 @@ class Parcels:
         points = np.concatenate([part.points for part in parts])
         rings = np.concatenate([[0], np.cumsum(rings_each[kept])])
         vertices = np.concatenate([[0], np.cumsum(ring_sizes)])
-        told, class_ids = classes_of(frame, kept, legend)
+        if legend is None or class_ids is None:
+            legend, ids = classes_of(frame, kept, legend)
+        else:
+            ids = class_ids[kept]
         return cls(
             path=path,
-            legend=told,
-            class_ids=class_ids,
+            legend=legend,
+            class_ids=ids,
             bounds=_bounds(points, vertices[rings[:-1]]),
             area_px=_areas(points, vertices, rings, np.concatenate([part.holes for part in parts])),
             columns=columns_of(frame, kept),

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from geoseg.raster.remote import file_name, shown
 
 VOID = frozenset({"meta", "img", "br", "hr", "link", "input", "col"})
 """Elements of HTML without an end tag that are used here."""
@@ -65,6 +69,12 @@ def join(*nodes: Node) -> Html:
 def name_of(text: str) -> Html:
     """A name from outside, whose direction of writing ends with it."""
     return el("bdi", text)
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Names of files, or whole paths where names do not tell them apart."""
+    short = [file_name(path) for path in paths]
+    return short if len(set(short)) == len(short) else [shown(path) for path in paths]
 
 
 def _attribute(name: str, value: Attribute) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from chromium import PATH, Page
@@ -148,6 +150,44 @@ def test_one_file(tmp_path: Path, page: Page) -> None:
     assert page.requests == [target.as_uri()]
     assert page.complaints == []
     assert page.run("document.title") == "scene.tif"
+
+
+def test_errors_over_two_masks(tmp_path: Path, page: Page) -> None:
+    _, mask, parcels = write_map(tmp_path)
+    other = tmp_path / f"{'a_long_name_' * 5}.tif"
+    shutil.copy(mask, other)
+    field, strip = geopandas.read_file(parcels).geometry
+    target = tmp_path / "errors.gpkg"
+    for kind, shape in (("false_negative", field), ("split", strip), ("false_positive", None)):
+        shapes = [] if shape is None else [shape]
+        columns = {"class_id": [1] * len(shapes), "class_name": ["field"] * len(shapes)}
+        layer = geopandas.GeoDataFrame(columns, geometry=shapes, crs=geopandas.read_file(parcels).crs)
+        pyogrio.write_dataframe(layer, target, layer=kind, driver="GPKG", append=target.exists())
+    files = Sources(mask=mask, more_masks=(other,), errors=target)
+    report(files, tmp_path / "r.html", title="errors")
+    page.open((tmp_path / "r.html").as_uri())
+    page.wait("document.querySelectorAll('.leaflet-v0-pane .leaflet-tile-loaded').length > 0")
+    # The mask lies below all; what is split is drawn when asked for.
+    assert [tiles_of(page, pane) > 0 for pane in ("r0", "r1")] == [True, False]
+    told = "document.querySelector('.leaflet-popup-content')?.innerText ?? ''"
+    page.click(*spot(page, 400, 425))
+    page.wait(f"({told}).includes('mask.tif: ')")
+    page.press("Escape")
+    page.run("document.querySelector('.map-kinds li:last-child input').click()")
+    page.click(*spot(page, 400, 425))
+    page.wait(f"({told}).startsWith('split')")
+    page.press("Escape")
+    # Classes that are taken off leave the errors alone.
+    page.run("document.getElementById('map-none').click()")
+    page.click(*spot(page, 300, 250))
+    page.wait(f"({told}).startsWith('missed')")
+    assert "error\tmissed" in page.run(told)
+    assert page.run("document.querySelector('.map-kinds').innerText").split() == ["missed", "1", "split", "1"]
+    page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
+    page.wait("document.documentElement.scrollWidth === 390")
+    assert page.requests == [(tmp_path / "r.html").as_uri()]
+    assert page.complaints == []
+    assert page.run("document.title") == "errors"
 
 
 def test_from_the_server(tmp_path: Path, page: Page) -> None:
