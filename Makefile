@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 # Two processes with one thread each are faster than one with two, and never fight over the cores.
 JOBS ?= 2
 
-.PHONY: demo test slow lint types imports check wheel bench help clean
+.PHONY: demo test slow lint types imports check wheel bench docs help clean
 
 help:
 	@echo "make demo   set up .venv and run the whole way on a made-up farmland scene (about 3 minutes)"
 	@echo "make test   set up .venv and run the test suite"
+	@echo "make slow   the tests that take long: whole trainings, killed processes, clusters"
 	@echo "make check  lint, types, import contracts, tests and a wheel that installs and runs"
 	@echo "make bench  the benchmarks, each a ratio against what a user would pick instead"
+	@echo "make docs   the pages of the verbs in docs/verbs, from their --help"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -28,7 +30,11 @@ demo: $(VENV)/.user
 	$(BIN)/geoseg demo --output demo --overwrite
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+
+# Whole trainings, killed processes, clusters: minutes for a few tests. CI runs them too.
+slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -43,10 +49,13 @@ imports: $(VENV)/.dev
 wheel: $(VENV)/.dev
 	PYTHON=$(BIN)/python sh tests/check_wheel.sh
 
-check: lint types imports test wheel
+check: lint types imports test slow wheel
 
 bench: $(VENV)/.dev
 	@for script in benchmarks/train.py benchmarks/predict.py benchmarks/vectorize.py benchmarks/simplify.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(VENV)/.user
+	$(BIN)/python docs/make_verbs.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
