@@ -268,7 +268,7 @@ class PredictConfig(_Section):
     bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     nodata: float | None = None
     on_error: Literal["stop", "nodata"] = "stop"
-    """What is done about blocks of the scene that cannot be read; ``nodata`` takes their pixels for nodata."""
+    """What happens at blocks of the scene that cannot be read; ``nodata`` takes their pixels for nodata."""
     min_score: Share = 0.5
     """Least score of an object, of a model that detects objects."""
     simplify_px: float = Field(1.0, ge=0.0)

@@ -17,10 +17,12 @@ from geoseg.render.session import Request, Session, open_session
 
 if TYPE_CHECKING:
     from geoseg.render.blocks import Layers
-    from geoseg.render.chip import Job
+    from geoseg.render.job import Job
     from geoseg.render.memory import Division
 
 _ASSEMBLED_PX_A_SECOND = 40e6
+_DELIVERED_PX_A_SECOND = 4e6
+"""Where objects are made of detections, drawn twice and traced."""
 _OVERVIEW_SHARE = 4 / 3
 
 
@@ -91,14 +93,7 @@ def estimate(
         job = session.job()
         division = session.divide(job, memory_mb=memory_mb, workers=workers)
         looks = sum(
-            len(
-                {
-                    other
-                    for block in strip
-                    for chip in chips[block]
-                    for other in job.blocks.grid.touching(chip)
-                }
-            )
+            len({other for block in strip for chip in chips[block] for other in job.craft.touching(chip)})
             for chips in [session.wanted_chips]
             for strip in strips(session.blocks, list(chips), division.blocks_wide)
         )
@@ -120,11 +115,15 @@ def estimate(
             memory_mb=division.peak_mb,
             seconds=None
             if sample.seconds_a_look is None
-            else looks * sample.seconds_a_look + height * width * bands / _ASSEMBLED_PX_A_SECOND,
+            else looks * sample.seconds_a_look + height * width * bands / _assembled_px_a_second(session),
             output_bytes=int(packed * _OVERVIEW_SHARE),
             journal_bytes=packed + height * width * bands,
             device=session.label,
         )
+
+
+def _assembled_px_a_second(session: Session) -> float:
+    return _DELIVERED_PX_A_SECOND if session.plan.is_objects else _ASSEMBLED_PX_A_SECOND
 
 
 @dataclass(frozen=True, kw_only=True)

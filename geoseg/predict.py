@@ -17,16 +17,20 @@ from rasterio.windows import Window
 
 from geoseg.classes import IGNORE
 from geoseg.config import PredictConfig
-from geoseg.errors import GeosegError, OutputError
+from geoseg.errors import OutputError
 from geoseg.models.card import find_model
 from geoseg.outputs import check_output_folder, remove_leftovers
 from geoseg.progress import SILENT, Progress
+from geoseg.raster.qml import style_of
 from geoseg.raster.remote import local, shown, stem
 from geoseg.render.assemble import assemble, check_outputs, named_outputs
 from geoseg.render.journal import journal_folder, missing, open_journal
+from geoseg.render.many import check_distinct, each_scene
 from geoseg.render.memory import peak_so_far_mb
-from geoseg.render.plan import LayerName
-from geoseg.render.session import Bounds, Request, open_session
+from geoseg.render.part import Bounds
+from geoseg.render.plan import POLYGON_SUFFIXES, LayerName
+from geoseg.render.session import Request, open_session
+from geoseg.render.unread import GO_ON, tell_unread
 from geoseg.render.work import Resources, render_missing
 
 
@@ -38,6 +42,7 @@ class PredictReport:
         output: the mask.
         probabilities: the class probabilities, if asked for.
         uncertainty: the uncertainty, if asked for.
+        style: the mask's style for QGIS, if asked for.
         scene: the scene it was made from.
         model: the model file that made it.
         shape: height and width in pixels.
@@ -51,11 +56,14 @@ class PredictReport:
         peak_mb: peak resident memory of the process in MB (10^6 bytes); ``None`` where it is not known.
         device: where the network ran, and at which precision.
         workers: threads that worked.
+        unread_pixels: pixels of the part asked for that could not be read, with ``on_error="nodata"``; 255.
+        unread: where they are in the scene: (column, row, width, height).
     """
 
     output: Path
     probabilities: Path | None
     uncertainty: Path | None
+    style: Path | None = None
     scene: Path
     model: Path
     shape: tuple[int, int]
@@ -69,6 +77,8 @@ class PredictReport:
     peak_mb: float | None
     device: str
     workers: int
+    unread_pixels: int = 0
+    unread: tuple[tuple[int, int, int, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
@@ -89,6 +99,7 @@ def predict(
     aoi: Path | None = None,
     probabilities: Path | None = None,
     uncertainty: Path | None = None,
+    qml: bool = False,
     resources: Resources | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -112,6 +123,7 @@ def predict(
         aoi: file of polygons; pixels whose centre is outside are 255.
         probabilities: where to write class probabilities: K uint8 bands, 254 is certain, 255 nodata.
         uncertainty: where to write 1 - the margin between the two best probabilities, likewise.
+        qml: also write styles for QGIS, beside mask and uncertainty.
         resources: memory and threads.
         overwrite: replace existing outputs, and a journal unless ``resume``.
         resume: go on with the journal of an interrupted run, if there is one.
@@ -126,8 +138,13 @@ def predict(
     """
     started = time.monotonic()
     outputs = named_outputs(output, probabilities, uncertainty)
+    if output.suffix.lower() in POLYGON_SUFFIXES:
+        raise OutputError(
+            f"{output} would be polygons, but the model tells a class of every pixel; write a mask, such as "
+            f"-o {output.with_suffix('.tif')}, and make polygons of it with geoseg vectorize"
+        )
     inputs = local(path for path in (scene, aoi) if path is not None)
-    check_outputs(outputs, overwrite=overwrite, inputs=inputs)
+    check_outputs(outputs, overwrite=overwrite, inputs=inputs, qml=qml)
     resources = resources or Resources()
     request = Request(
         scene=scene,
@@ -138,6 +155,7 @@ def predict(
         bounds=bounds,
         aoi=aoi,
         layers=tuple(outputs),
+        hint=GO_ON,
     )
     with open_session(request, progress) as session:
         wanted = list(session.wanted_chips)
@@ -159,12 +177,15 @@ def predict(
                 geobox=session.geobox,
                 classes=session.card.classes,
                 tags=session.tags,
+                qml=qml,
                 progress=progress,
             )
+            unread = tell_unread(session, progress, all_read=todo == wanted and resources.dask is None)
     return PredictReport(
         output=output,
         probabilities=probabilities,
         uncertainty=uncertainty,
+        style=style_of(output) if qml else None,
         scene=scene,
         model=session.model,
         shape=session.geobox.shape,
@@ -178,6 +199,8 @@ def predict(
         peak_mb=peak_so_far_mb(),
         device=session.label,
         workers=workers,
+        unread_pixels=unread.pixels,
+        unread=unread.windows,
     )
 
 
@@ -216,6 +239,7 @@ def predict_many(
     *,
     probabilities: Path | None = None,
     uncertainty: Path | None = None,
+    qml: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress = SILENT,
@@ -228,6 +252,7 @@ def predict_many(
         output: folder of the masks, made when missing.
         probabilities: folder of the class probabilities.
         uncertainty: folder of the uncertainties.
+        qml: also write styles for QGIS, beside masks and uncertainties.
         overwrite: replace existing outputs.
         resume: leave scenes alone whose mask is there, and go on with journals.
         progress: told about every chip.
@@ -242,7 +267,7 @@ def predict_many(
     jobs = {
         scene: {name: folder / f"{stem(scene)}.tif" for name, folder in folders.items()} for scene in scenes
     }
-    _check_distinct(jobs)
+    check_distinct({scene: paths["mask"] for scene, paths in jobs.items()})
     find_model(options.get("model"))
     for folder in folders.values():
         if not folder.is_dir():
@@ -251,40 +276,23 @@ def predict_many(
     finished = [scene for scene, paths in jobs.items() if resume and paths["mask"].exists() and not overwrite]
     for scene, paths in jobs.items():
         if scene not in finished:
-            check_outputs(paths, overwrite=overwrite, inputs=local(scenes))
-    done: list[PredictReport] = []
-    failed: dict[str, str] = {}
-    for number, (scene, paths) in enumerate(jobs.items(), 1):
-        if scene in finished:
-            continue
-        progress.note(f"scene {number} of {len(jobs)}: {shown(scene)}")
-        try:
-            done.append(
-                predict(
-                    scene,
-                    paths["mask"],
-                    probabilities=paths.get("probabilities"),
-                    uncertainty=paths.get("uncertainty"),
-                    overwrite=overwrite,
-                    resume=resume,
-                    progress=progress,
-                    **options,
-                )
-            )
-        except GeosegError as error:
-            progress.end()
-            progress.warn(str(error))
-            failed[shown(scene)] = str(error)
+            check_outputs(paths, overwrite=overwrite, inputs=local(scenes), qml=qml)
+    left = {scene: paths for scene, paths in jobs.items() if scene not in finished}
+
+    def one(scene: Path, paths: dict[LayerName, Path]) -> PredictReport:
+        return predict(
+            scene,
+            paths["mask"],
+            probabilities=paths.get("probabilities"),
+            uncertainty=paths.get("uncertainty"),
+            qml=qml,
+            overwrite=overwrite,
+            resume=resume,
+            progress=progress,
+            **options,
+        )
+
+    done, failed = each_scene(left, one, progress)
     return PredictManyReport(
         output=output, done=done, skipped=finished, failed=failed, seconds=time.monotonic() - started
     )
-
-
-def _check_distinct(jobs: dict[Path, dict[LayerName, Path]]) -> None:
-    seen: dict[Path, Path] = {}
-    for scene, paths in jobs.items():
-        other = seen.setdefault(paths["mask"], scene)
-        if other is not scene:
-            raise OutputError(
-                f"{shown(other)} and {shown(scene)} would both become {paths['mask']}; predict them apart"
-            )

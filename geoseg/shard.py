@@ -16,12 +16,14 @@ from geoseg.config import PredictConfig
 from geoseg.outputs import check_output
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.remote import local, shown
-from geoseg.render.assemble import named_outputs
+from geoseg.render.assemble import contents_of, named_outputs
 from geoseg.render.journal import journal_folder, missing, open_journal
 from geoseg.render.memory import peak_so_far_mb
-from geoseg.render.session import Bounds, Request, open_session
+from geoseg.render.part import Bounds
+from geoseg.render.session import Request, open_session
 from geoseg.render.shardfile import write_shard
 from geoseg.render.shards import Facts, ShardId, in_order, runs
+from geoseg.render.unread import GO_ON, tell_unread
 from geoseg.render.work import Resources, render_missing
 
 
@@ -129,7 +131,8 @@ def predict_shard(
         window=window,
         bounds=bounds,
         aoi=aoi,
-        layers=tuple(named_outputs(output, probabilities, uncertainty)),
+        layers=contents_of(output, named_outputs(output, probabilities, uncertainty)),
+        hint=GO_ON,
     )
     with open_session(request, progress) as session:
         wanted = list(session.wanted_chips)
@@ -149,6 +152,7 @@ def predict_shard(
                 wanted=runs(sorted(wanted)),
             )
             write_shard(path, shard, plan=session.plan, facts=facts, blocks=mine, journal=journal)
+            tell_unread(session, progress)
     return ShardReport(
         output=path,
         mask=output,

@@ -12,9 +12,10 @@ from scenes import write_class_raster, write_scene
 
 from geoseg.chips.dataset import ChipDataset, ChipItem
 from geoseg.chips.store import ChipStore
-from geoseg.config import PredictConfig, TileConfig, load_config
+from geoseg.config import PredictConfig, TileConfig
 from geoseg.models.card import read_card
 from geoseg.predict import predict
+from geoseg.presets import load_config
 from geoseg.progress import SilentProgress
 from geoseg.tile import tile
 from geoseg.train import train

@@ -22,7 +22,8 @@ from geoseg.errors import ModelError, OutputError, ReadError, SceneError
 from geoseg.models.card import DEFAULT_MODEL, find_model
 from geoseg.models.checkpoint import load_model
 from geoseg.models.engine import ChipNetwork
-from geoseg.models.pointrend import FineRows, area_cap
+from geoseg.models.point_choice import area_cap
+from geoseg.models.points import FineRows
 from geoseg.predict import predict
 from geoseg.progress import SilentProgress
 from geoseg.raster.mask import open_mask

@@ -45,7 +45,7 @@ def finished_runs(incomplete: str) -> list[str]:
 
 def presets(incomplete: str) -> list[str]:
     """Names of the presets, for shell completion."""
-    from geoseg.config import preset_names
+    from geoseg.presets import preset_names
 
     return [name for name in preset_names() if name.startswith(incomplete)]
 
@@ -53,9 +53,18 @@ def presets(incomplete: str) -> list[str]:
 # These repeat the choices of geoseg.config, which is too slow to import for --help; a test compares them.
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Unlabelled = Literal["background", "ignore"]
+OnError = Literal["stop", "nodata"]
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)
+]
+Qml = Annotated[
+    bool,
+    typer.Option(
+        "--qml",
+        help="Also write a style for QGIS beside it, .qml: a legend of the classes.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Device = Annotated[
     str,
@@ -246,7 +255,8 @@ def check_scene(path: Path, *, what: str = "scene", remote: bool = False) -> Non
         return
     head = read_head(path, what=what, error=SceneError)
     if formats.raster_driver(head) is None:
-        raise SceneError(f"{what} {path} is {formats.describe(head)}; give a GeoTIFF")
+        todo = formats.cure(head, "give a GeoTIFF")
+        raise SceneError(f"{what} {path} is {formats.describe(head)}; {todo}")
 
 
 def check_prediction(path: Path) -> bool:
@@ -265,7 +275,8 @@ def check_prediction(path: Path) -> bool:
     if formats.raster_driver(head) is not None:
         return True
     if formats.vector_driver(head, path.suffix) is None:
-        raise SceneError(f"mask {path} is {formats.describe(head)}; give a GeoTIFF, or polygons")
+        todo = formats.cure(head, "give a GeoTIFF, or polygons")
+        raise SceneError(f"mask {path} is {formats.describe(head)}; {todo}")
     return False
 
 

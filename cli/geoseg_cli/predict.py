@@ -10,8 +10,8 @@ import typer
 from geoseg.errors import GeosegError, InputError
 from geoseg.outputs import check_output
 from geoseg.raster.remote import local
-from geoseg_cli import options, report
-from geoseg_cli.options import INPUT, MACHINES, MODEL, OUTPUT, PART, SPEED, Overwrite, setting
+from geoseg_cli import objects, options, pages, report
+from geoseg_cli.options import INPUT, MACHINES, MODEL, OUTPUT, PART, SPEED, Overwrite, Qml, setting
 
 
 def predict(
@@ -36,6 +36,15 @@ def predict(
         float | None,
         setting(
             "PredictConfig.nodata", "--nodata", help="Overrides the nodata value of the scene.", panel=INPUT
+        ),
+    ] = None,
+    on_error: Annotated[
+        options.OnError | None,
+        setting(
+            "PredictConfig.on_error",
+            "--on-error",
+            help="What to do about parts of the scene that cannot be read: stop, or take them for nodata.",
+            panel=INPUT,
         ),
     ] = None,
     window: options.Part = None,
@@ -93,12 +102,22 @@ def predict(
             panel=MODEL,
         ),
     ] = None,
+    min_score: Annotated[
+        float | None,
+        setting(
+            "PredictConfig.min_score",
+            "--min-score",
+            help="Least score of an object, 0 to 1. Objects only.",
+            panel=MODEL,
+        ),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option(
             "--output",
             "-o",
-            help="The mask, a Cloud-Optimised GeoTIFF; a folder of masks for several scenes.",
+            help="The mask, a Cloud-Optimised GeoTIFF; of objects polygons: .gpkg, .fgb, .geojson, .parquet "
+            "or .shp; a folder for several scenes.",
             rich_help_panel=OUTPUT,
         ),
     ],
@@ -118,6 +137,31 @@ def predict(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            "--ids",
+            help="Also write which object each pixel is of: int32, 0 where there is none. Objects only.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--mask",
+            help="Also write a mask of the classes of objects. Objects only.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    simplify_px: Annotated[
+        float | None,
+        setting(
+            "PredictConfig.simplify_px",
+            "--simplify",
+            help="How far in pixels lines of objects may move; 0 keeps the pixel edges. Objects only.",
+            panel=OUTPUT,
+        ),
+    ] = None,
     scale: Annotated[
         int | None,
         setting(
@@ -126,6 +170,17 @@ def predict(
             help="Render 2 or 4 times finer than the scene.",
             panel=OUTPUT,
             metavar="1|2|4",
+        ),
+    ] = None,
+    qml: Qml = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="PAGE",
+            help="Also write a page to look at in a browser, .html: the mask on a map, time and memory, the "
+            "model. For several scenes a folder of them.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -200,6 +255,8 @@ def predict(
 ) -> None:
     """Predict the class of every pixel of a scene, as a mask on the same grid.
 
+    A model that was trained for objects gives a polygon for each of them instead: -o houses.gpkg.
+
     Examples:
       geoseg predict scene.tif -o mask.tif
       geoseg predict scenes/*.tif -o masks/ --model runs/fields --device cuda
@@ -209,10 +266,24 @@ def predict(
         options.check_scene(scene, remote=True)
     if aoi is not None:
         options.check_labels(aoi)
-    for path in (output, probabilities, uncertainty):
+    for path in (output, probabilities, uncertainty, ids, mask):
         if path is not None and not many and not dry_run and shard is None:
             check_output(path, overwrite=overwrite, inputs=local(scenes))
     options.check_model(model)
+    detects = objects.detects_objects(model)
+    objects.check_options(
+        objects=detects,
+        for_pixels={"--probabilities": probabilities, "--uncertainty": uncertainty, "--report": page},
+        for_objects={"--ids": ids, "--mask": mask},
+    )
+    targets: dict[Path, Path] = {}
+    if page is not None:
+        if dry_run or shard is not None:
+            raise InputError("--report shows a finished mask; leave it out here")
+        outputs = [path for path in (output, probabilities, uncertainty) if path is not None]
+        targets = pages.pages_of(
+            page, scenes, outputs, many=many, aoi=aoi, overwrite=overwrite, resume=resume
+        )
     config = options.config_of(
         context,
         "PredictConfig",
@@ -227,6 +298,9 @@ def predict(
         tta=tta,
         bands=options.numbers(bands),
         nodata=nodata,
+        on_error=on_error,
+        min_score=min_score,
+        simplify_px=simplify_px,
     )
     part: dict[str, Any] = {
         "window": options.window(window),
@@ -242,9 +316,10 @@ def predict(
         if dry_run:
             if many:
                 raise InputError("--dry-run looks at one scene; give one")
-            _estimate(
-                talk, progress, scenes[0], model, config, device, part, probabilities, uncertainty, resources
-            )
+            layers = [("probabilities", probabilities), ("uncertainty", uncertainty)]
+            contents = ("mask", *(name for name, path in layers if path is not None))
+            request = {"scene": scenes[0], "model": model, "config": config, "device": device, **part}
+            _estimate(talk, progress, request, ("objects", "valid") if detects else contents, resources)
             return
         common: dict[str, Any] = {
             "model": model,
@@ -261,6 +336,8 @@ def predict(
         if shard is not None:
             if many:
                 raise InputError("--shard takes one scene; give one, and a file as output")
+            if qml:
+                raise InputError("a shard has no style; give --qml to geoseg merge")
             from geoseg.render.shards import ShardId
             from geoseg.shard import predict_shard
 
@@ -268,42 +345,38 @@ def predict(
             progress.end()
             report.show_shard(talk, made)
             return
+        if detects:
+            del common["probabilities"], common["uncertainty"]
+            objects.predict(talk, scenes, output, many=many, ids=ids, mask=mask, qml=qml, **common)
+            return
         if not many:
-            done = run(scenes[0], output, **common)
+            done = run(scenes[0], output, qml=qml, **common)
             progress.end()
-            report.show_predict(talk, done)
+            written = pages.write_prediction(talk, done, targets.get(scenes[0]), progress, overwrite)
+            report.show_predict(talk, done, page=written)
             return
         from geoseg.predict import predict_many
 
-        all_done = predict_many(scenes, output, **common)
-    report.show_predict_many(talk, all_done)
+        all_done = predict_many(scenes, output, qml=qml, **common)
+        progress.end()
+        folder = page if targets else None
+        for each in all_done.done:
+            pages.write_prediction(talk, each, targets.get(each.scene), progress, overwrite)
+    report.show_predict_many(talk, all_done, pages=folder)
     if all_done.failed:
         raise GeosegError(f"{len(all_done.failed)} of {len(scenes)} scenes failed; see the warnings above")
 
 
 def _estimate(
-    talk: report.Talk,
-    progress: Any,
-    scene: Path,
-    model: Path | None,
-    config: Any,
-    device: str,
-    part: dict[str, Any],
-    probabilities: Path | None,
-    uncertainty: Path | None,
-    resources: Any,
+    talk: report.Talk, progress: Any, request: dict[str, Any], contents: tuple[Any, ...], resources: Any
 ) -> None:
     from geoseg.estimate import estimate
-    from geoseg.render.assemble import named_outputs
     from geoseg.render.session import Request
 
-    request = Request(
-        scene=scene,
-        model=model,
-        config=config,
-        device=device,
-        layers=tuple(named_outputs(Path("mask"), probabilities, uncertainty)),
-        **part,
+    found = estimate(
+        Request(layers=contents, **request),
+        workers=resources.workers,
+        memory_mb=resources.memory_mb,
+        progress=progress,
     )
-    found = estimate(request, workers=resources.workers, memory_mb=resources.memory_mb, progress=progress)
     report.show_estimate(talk, found)

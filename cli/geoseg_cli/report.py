@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geoseg.export import ExportReport
     from geoseg.merge import MergeReport
     from geoseg.predict import PredictManyReport, PredictReport
+    from geoseg.report import PageReport
     from geoseg.seams import SeamsReport
     from geoseg.shard import ShardReport
     from geoseg.tile import TileReport
@@ -135,14 +136,32 @@ def show_tile(talk: Talk, done: TileReport) -> None:
     rule = "whole scenes" if done.block_px is None else f"blocks of {done.block_px} px"
     talk.show(
         done.to_json(),
-        table=by_split,
-        first="split",
+        table=by_split if done.objects is None else _by_class(done, done.objects),
+        first="split" if done.objects is None else "class",
         lines=[
+            *([] if done.annotations is None else [_wrote_annotations(done)]),
             f"wrote {sum(done.chips.values()):,} chips to {done.output} in {terminal.clock(done.seconds)}, "
-            f"split by {rule}"
+            f"split by {rule}",
         ],
         then=["train", "--tiles", done.output],
     )
+
+
+def _wrote_annotations(done: TileReport) -> str:
+    return f"wrote {done.annotations:,} COCO annotations to {done.output / 'annotations'}"
+
+
+def _by_class(done: TileReport, objects: Mapping[str, Mapping[str, int]]) -> Columns:
+    """Pixels and objects of the classes, which may be many; objects no chip shows whole in one column."""
+    splits = [split for split, chips in done.chips.items() if chips]
+    clipped: Counter[str] = Counter()
+    for counts in (done.clipped_objects or {}).values():
+        clipped.update(counts)
+    return {
+        **{f"{split} px": done.class_pixels[split] for split in splits},
+        **{f"{split} objects": objects[split] for split in splits},
+        "never whole": clipped,
+    }
 
 
 def _transposed(values: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
@@ -153,32 +172,45 @@ def _transposed(values: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, 
 def show_train(talk: Talk, done: TrainReport) -> None:
     """What ``train`` made."""
     best = "the last epoch" if done.best_epoch is None else f"epoch {done.best_epoch} of {done.epochs}"
-    score = "" if done.best_miou is None else f", validation mIoU {done.best_miou:.4f}"
+    named = {"mIoU": done.best_miou, "AP": done.best_ap}
+    score = "".join(f", validation {name} {value:.4f}" for name, value in named.items() if value is not None)
+    table = {"validation IoU": done.best_iou, "validation AP": done.best_class_ap}
     talk.show(
         done.to_json(),
-        table={"validation IoU": done.best_iou} if done.best_iou else None,
+        table={title: scores for title, scores in table.items() if scores} or None,
         lines=[
             *([f"wrote {done.report}, to look at in a browser"] if done.report is not None else []),
             f"wrote {done.model} ({best}{score}) in {terminal.clock(done.seconds)} on {done.device}",
         ],
-        then=["predict", "scene.tif", "-o", "mask.tif", "--model", done.run],
+        then=[
+            *("predict", "scene.tif", "-o", "objects.gpkg" if done.task == "instance" else "mask.tif"),
+            *("--model", done.run),
+        ],
     )
 
 
-def show_predict(talk: Talk, done: PredictReport) -> None:
-    """What ``predict`` made."""
+def show_predict(talk: Talk, done: PredictReport, page: PageReport | None = None) -> None:
+    """What ``predict`` made, and the page about it."""
     height, width = done.shape
     nodata = f", {done.nodata_pixels:,} px nodata" if done.nodata_pixels else ""
-    further = [f"wrote {path}" for path in (done.probabilities, done.uncertainty) if path is not None]
+    further = [f"wrote {path}" for path in (done.probabilities, done.uncertainty, done.style) if path]
     talk.show(
-        done.to_json(),
+        done.to_json() | {"report": None if page is None else str(page.output)},
         table={"pixels": done.class_pixels, "share": shares(done.class_pixels)},
         lines=[
             *further,
+            *page_lines(page),
             f"wrote {done.output} ({width} x {height} px{nodata}) in {terminal.clock(done.seconds)}",
         ],
         then=["vectorize", done.output, "-o", done.output.with_suffix(".gpkg")],
     )
+
+
+def page_lines(page: PageReport | None) -> list[str]:
+    """What is told of a page."""
+    if page is None:
+        return []
+    return [*page.notes, f"wrote {page.output} ({megabytes(page.size_bytes)}), to look at in a browser"]
 
 
 def show_shard(talk: Talk, done: ShardReport) -> None:
@@ -212,7 +244,7 @@ def show_merge(talk: Talk, done: MergeReport) -> None:
     """What ``merge`` made."""
     height, width = done.shape
     nodata = f", {done.nodata_pixels:,} px nodata" if done.nodata_pixels else ""
-    further = [f"wrote {path}" for path in (done.probabilities, done.uncertainty) if path is not None]
+    further = [f"wrote {path}" for path in (done.probabilities, done.uncertainty, done.style) if path]
     talk.show(
         done.to_json(),
         table={"pixels": done.class_pixels, "share": shares(done.class_pixels)},
@@ -225,18 +257,21 @@ def show_merge(talk: Talk, done: MergeReport) -> None:
     )
 
 
-def show_predict_many(talk: Talk, done: PredictManyReport) -> None:
-    """What ``predict`` made of several scenes."""
+def show_predict_many(talk: Talk, done: PredictManyReport, pages: Path | None = None) -> None:
+    """What ``predict`` made of several scenes, and the folder of their pages."""
     counts: dict[str, Counter[str]] = {}
     for report in done.done:
         counts[file_name(report.scene)] = Counter(report.class_pixels)
     names = dict.fromkeys(name for found in counts.values() for name in found)
     before = f", {len(done.skipped)} were there" if done.skipped else ""
     talk.show(
-        done.to_json(),
+        done.to_json() | {"reports": None if pages is None else str(pages)},
         table={f"{name} px": {scene: found[name] for scene, found in counts.items()} for name in names},
         first="scene",
-        lines=[f"wrote {len(done.done)} masks to {done.output}{before} in {terminal.clock(done.seconds)}"],
+        lines=[
+            *([f"wrote pages to {pages}, to look at in a browser"] if pages is not None else []),
+            f"wrote {len(done.done)} masks to {done.output}{before} in {terminal.clock(done.seconds)}",
+        ],
     )
 
 
@@ -298,8 +333,9 @@ def show_vectorize(talk: Talk, done: VectorizeReport) -> None:
         done.to_json(),
         table={"polygons": done.polygons, "area m2": done.area_m2},
         lines=[
+            *([f"wrote {done.style}"] if done.style is not None else []),
             f"wrote {done.output} ({sum(done.polygons.values()):,} polygons, {done.vertices:,} vertices) "
-            f"in {terminal.clock(done.seconds)}"
+            f"in {terminal.clock(done.seconds)}",
         ],
     )
 
@@ -317,7 +353,7 @@ def show_demo(talk: Talk, done: DemoReport) -> None:
         lines=[
             f"mIoU {number(done.refined.miou)} on land that training never saw "
             f"({number(done.coarse.miou)} without refinement)",
-            f"look at {done.overlay}, or open {done.polygons} in QGIS",
+            f"look at {done.report or done.overlay} in a browser, or open {done.polygons} in QGIS",
             f"wrote {done.output} in {terminal.clock(done.seconds)}",
         ],
         then=["info", done.model],

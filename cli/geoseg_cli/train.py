@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from geoseg.errors import ConfigError, InputError
+from geoseg.errors import ChipsError, ConfigError, InputError
 from geoseg_cli import options, report
 from geoseg_cli.options import INPUT, MODEL, OUTPUT, SPEED, Overwrite, setting
+from geoseg_cli.pages import typed
 
-Architecture = Literal["deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "deeplabv3_resnet101"]
+Architecture = Literal[
+    "deeplabv3_mobilenet_v3_large",
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+    "maskrcnn_resnet50_fpn_pointrend",
+    "maskrcnn_resnet50_fpn_v2_pointrend",
+    "maskrcnn_mobilenet_v3_large_fpn_pointrend",
+]
 
 
 def train(
@@ -70,7 +77,7 @@ def train(
     ] = None,
     architecture: Annotated[
         Architecture | None,
-        setting("ModelConfig.architecture", "--architecture", help="The coarse network.", panel=MODEL),
+        setting("ModelConfig.architecture", "--architecture", help="The network.", panel=MODEL),
     ] = None,
     backbone_weights: Annotated[
         str | None,
@@ -134,7 +141,7 @@ def train(
     ] = None,
     threads: options.Threads = None,
 ) -> None:
-    """Train DeepLabV3 + PointRend on chips.
+    """Train DeepLabV3 + PointRend on chips, or Mask R-CNN + PointRend on instance chips.
 
     Examples:
       geoseg train --tiles ./chips
@@ -159,7 +166,7 @@ def train(
             "deterministic": deterministic,
         },
     }
-    resolved = _resolve(context, config, set_ or [], settings, resume)
+    resolved = _resolve(context, config, set_ or [], settings, resume, tiles)
     talk: report.Talk = context.obj
     with talk.progress() as progress:
         from geoseg.train import train as start
@@ -174,10 +181,21 @@ def train(
             progress=progress,
             threads=threads,
             report=page,
-            command=shlex.join(["geoseg", *talk.words]) if talk.words else None,
+            command=typed(talk),
         )
     if os.environ.get("RANK", "0") == "0":
         report.show_train(talk, done)
+
+
+def _preset(tiles: Path) -> str | None:
+    """Name of the preset for chips like these, when nothing was said."""
+    from geoseg.chips.store import ChipStore
+    from geoseg.presets import preset_for
+
+    try:
+        return preset_for(ChipStore.open(tiles).task)
+    except ChipsError:
+        return None  # the stage says what is wrong with them, if the options are right
 
 
 def _resolve(
@@ -186,16 +204,20 @@ def _resolve(
     overrides: list[str],
     settings: dict[str, dict[str, Any]],
     resume: Path | None,
+    tiles: Path,
 ) -> Any:
     """Flags over ``--set`` over ``--config`` over the run's own; ``None`` when a resumed run says it all."""
-    from geoseg import config
+    from geoseg import config, presets
 
     given = name_or_path or overrides or any(v is not None for s in settings.values() for v in s.values())
     if resume is not None and not given:
         return None
     if resume is not None and name_or_path is None:
         name_or_path = str(resume / "config.yaml")
-    base = config.load_config(name_or_path, overrides)
+    chosen = settings["model"]["architecture"] or any("model.architecture" in text for text in overrides)
+    if name_or_path is None and not chosen:
+        name_or_path = _preset(tiles)
+    base = presets.load_config(name_or_path, overrides)
     try:
         return config.validate(config.Config, options.merged(base.model_dump(), settings), where="options")
     except ConfigError as error:

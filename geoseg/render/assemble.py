@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.classes import ClassMap
-from geoseg.errors import OutputError, ReadError
+from geoseg.errors import InputError, OutputError, ReadError
 from geoseg.outputs import check_output
 from geoseg.progress import Progress
 from geoseg.raster.cog import RasterWriter
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.layers import mask_layer, probability_layer, uncertainty_layer
+from geoseg.raster.qml import style_of
 from geoseg.raster.windows import clip
 from geoseg.render.blocks import BlockGrid, Layers
-from geoseg.render.plan import LAYERS, LayerName
+from geoseg.render.plan import LAYERS, OBJECT_LAYERS, POLYGON_SUFFIXES, Content, LayerName
 
 ReadBlock = Callable[[int], Layers]
+
+STYLED: tuple[LayerName, ...] = ("mask", "uncertainty")
+"""Layers that have a style for QGIS."""
 
 
 def named_outputs(mask: Path, probabilities: Path | None, uncertainty: Path | None) -> dict[LayerName, Path]:
@@ -30,15 +34,32 @@ def named_outputs(mask: Path, probabilities: Path | None, uncertainty: Path | No
     return {name: path for name in LAYERS if (path := paths[name]) is not None}
 
 
-def check_outputs(outputs: Mapping[LayerName, Path], *, overwrite: bool, inputs: Sequence[Path]) -> None:
-    """Refuse outputs that cannot or must not be written, before any work is done.
+def contents_of(output: Path, outputs: Mapping[LayerName, Path]) -> tuple[Content, ...]:
+    """What blocks hold for an output: objects for a layer of polygons, else the layers of ``outputs``.
+
+    Raises:
+        InputError: there are others for a layer of polygons.
+    """
+    if output.suffix.lower() not in POLYGON_SUFFIXES:
+        return tuple(outputs)
+    others = [name for name in outputs if name != "mask"]
+    if others:
+        raise InputError(f"--{others[0]} does not go with {output.name}, a layer of objects; leave it out")
+    return OBJECT_LAYERS
+
+
+def check_outputs(
+    outputs: Mapping[LayerName, Path], *, overwrite: bool, inputs: Sequence[Path], qml: bool = False
+) -> None:
+    """Refuse outputs that cannot or must not be written, before any work is done; with ``qml`` styles too.
 
     Raises:
         OutputError: see :func:`geoseg.outputs.check_output`; or two outputs are the same file.
     """
-    for path in outputs.values():
+    styles = [style_of(outputs[name]) for name in STYLED if qml and name in outputs]
+    for path in (*outputs.values(), *styles):
         check_output(path, overwrite=overwrite, inputs=inputs)
-    places = [path.absolute() for path in outputs.values()]
+    places = [path.absolute() for path in (*outputs.values(), *styles)]
     if len(set(places)) < len(places):
         raise OutputError("two outputs have the same path; give each its own")
 
@@ -53,6 +74,7 @@ def assemble(
     geobox: GeoBox,
     classes: ClassMap,
     tags: Mapping[str, str],
+    qml: bool = False,
     progress: Progress,
 ) -> NDArray[np.int64]:
     """Write the outputs; the mask appears last, so that it is there only when all is.
@@ -66,6 +88,7 @@ def assemble(
         geobox: their grid.
         classes: names and colours of the ids.
         tags: TIFF tags.
+        qml: with a style for QGIS beside each that has one.
         progress: told about every block.
 
     Returns:
@@ -84,7 +107,7 @@ def assemble(
     progress.begin("write", len(wanted), "blocks")
     with contextlib.ExitStack() as stack:
         writers = {
-            name: stack.enter_context(RasterWriter(outputs[name], geobox, kinds[name], tags))
+            name: stack.enter_context(RasterWriter(outputs[name], geobox, kinds[name], tags, qml=qml))
             for name in LAYERS
             if name in outputs
         }

@@ -29,8 +29,11 @@ MAX_HEADER_BYTES = 4096
 _MAGIC = b"geoseg block 1\n"
 _ZLIB_LEVEL = 1
 
+MAX_FREE_BYTES = 2**30
+"""Most bytes of a layer without a shape."""
+
 Layers = Mapping[str, NDArray[np.uint8]]
-"""Values of a block by the name of the layer: (h, w), or (K, h, w) for probabilities."""
+"""Values of a block by the name of the layer: (h, w), (K, h, w) for probabilities, or (n,) bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class BlockGrid:
         chips_high: rows of chips in a block.
         chips_wide: columns of chips in a block.
         scale: pixels of the mask for one of the scene, along an axis.
-        layers: number of bands of each layer rendered, by name.
+        layers: number of bands of each layer rendered, by name; 0 for bytes that are no pixels.
     """
 
     grid: ChipGrid
@@ -102,6 +105,11 @@ class BlockGrid:
         (top, bottom), (left, right) = self.grid.rows.owned(chip[0]), self.grid.columns.owned(chip[1])
         return Window(left, top, right - left, bottom - top)
 
+    def view_of(self, chip: Chip) -> Window:
+        """Pixels a chip sees, in the scene; it may reach beyond."""
+        size = self.grid.size_px
+        return Window(self.grid.columns.starts[chip[1]], self.grid.rows.starts[chip[0]], size, size)
+
     def window(self, block: int) -> Window:
         """Pixels of the scene in a block."""
         rows, columns = self.chip_rows(block), self.chip_columns(block)
@@ -110,11 +118,12 @@ class BlockGrid:
         return Window(left, top, right - left, bottom - top)
 
     def empty(self, block: int) -> dict[str, NDArray[np.uint8]]:
-        """Layers of a block in which nothing is decided yet: all 255."""
+        """Layers of a block in which nothing is decided yet: all 255, or no bytes."""
         window = self.window(block)
         shape = (window.height * self.scale, window.width * self.scale)
+        shapes = {0: (0,), 1: shape}
         return {
-            name: np.full(shape if count == 1 else (count, *shape), IGNORE, np.uint8)
+            name: np.full(shapes.get(count, (count, *shape)), IGNORE, np.uint8)
             for name, count in self.layers.items()
         }
 
@@ -138,7 +147,11 @@ class BlockGrid:
         at = line_end + 1
         layers = self.empty(block)
         for name, values in layers.items():
-            values[...] = _inflate(data[at : at + lengths[name]], values.nbytes).reshape(values.shape)
+            packed = data[at : at + lengths[name]]
+            if self.layers[name]:
+                values[...] = _inflate(packed, values.nbytes).reshape(values.shape)
+            else:
+                layers[name] = _inflate(packed, None)
             at += lengths[name]
         if at != len(data):
             raise ValueError("longer than its header says")
@@ -158,14 +171,15 @@ def _lengths(line: bytes, block: int, names: tuple[str, ...]) -> dict[str, int]:
     return lengths
 
 
-def _inflate(data: bytes, size: int) -> NDArray[np.uint8]:
-    """``size`` values; never inflates more than that, whatever the data claims."""
+def _inflate(data: bytes, size: int | None) -> NDArray[np.uint8]:
+    """``size`` values, or as many as there are; never more than allowed, whatever the data claims."""
     inflater = zlib.decompressobj()
     try:
-        values = inflater.decompress(data, size)
+        values = inflater.decompress(data, MAX_FREE_BYTES if size is None else size)
         rest = inflater.decompress(inflater.unconsumed_tail, 1)
     except zlib.error as error:
         raise ValueError("damaged data") from error
-    if len(values) != size or rest or not inflater.eof or inflater.unused_data:
+    whole = size is None or len(values) == size
+    if not whole or rest or not inflater.eof or inflater.unused_data:
         raise ValueError("truncated data")
     return np.frombuffer(values, np.uint8)

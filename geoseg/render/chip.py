@@ -5,55 +5,27 @@ These are the parts of the work that run in a worker's thread; :mod:`geoseg.rend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rasterio.windows import Window
 from torch import Tensor
 
 from geoseg.classes import IGNORE, BandStats
 from geoseg.models.engine import ChipNetwork
-from geoseg.models.pointrend import FineRows, area_cap, probability_margin, upsample
-from geoseg.raster.scene import Scene
-from geoseg.render.blocks import BlockGrid
+from geoseg.models.point_choice import area_cap, probability_margin
+from geoseg.models.points import FineRows, upsample
+from geoseg.render.blocks import BlockGrid, Layers
 from geoseg.render.grid import Axis, Chip, ChipGrid, taper
-from geoseg.render.memory import Appetite
+from geoseg.render.job import Area, Look
 from geoseg.render.plan import Plan
 from geoseg.render.reader import ChipRow
 
 SHARE_LEVELS = 254
 """Probabilities are kept as 0..254; 255 is nodata."""
-
-Area = Callable[[Window], NDArray[np.bool_]]
-"""Tells which pixels of a window of the scene are asked for: (h, w)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """All that rendering needs.
-
-    Attributes:
-        plan: what is rendered, and how.
-        blocks: the plan's blocks.
-        scene: the scene, open.
-        stats: how the model's bands are normalised.
-        network: the model.
-        wanted: whether a chip owns any pixel that is asked for.
-        appetite: what a chip costs in memory.
-        area: which pixels are asked for; all of them when not given.
-    """
-
-    plan: Plan
-    blocks: BlockGrid
-    scene: Scene
-    stats: BandStats
-    network: ChipNetwork
-    wanted: Callable[[Chip], bool]
-    appetite: Appetite
-    area: Area | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,60 +36,123 @@ class Ready:
     valid: NDArray[np.bool_]
 
 
-def look(
-    job: Job, batch: Sequence[tuple[Chip, ChipRow]], known: set[Chip], owned: Mapping[Chip, int]
-) -> list[tuple[Chip, Tensor | None, Ready | None]]:
-    """Run the network over chips; those without a valid pixel, or seen before, are not run (again)."""
-    size, grid = job.blocks.grid.size_px, job.blocks.grid
-    pixels = {chip: row.chip(grid.columns.starts[chip[1]], size) for chip, row in batch}
-    worth = [chip for chip in pixels if pixels[chip][1].any()]
-    images = {chip: torch.from_numpy(job.stats.normalise(*pixels[chip])) for chip in worth}
-    fresh = [chip for chip in worth if chip not in known]
-    again = [chip for chip in worth if chip in known and chip in owned]
-    coarse: dict[Chip, Tensor] = {}
-    fine: dict[Chip, tuple[Tensor, ...]] = {}
-    with torch.inference_mode():
-        if fresh:
-            views = job.network.look(_together(job, fresh, images), tta=job.plan.tta)
-            for chip, view in zip(fresh, views, strict=False):
-                coarse[chip], fine[chip] = view.coarse, view.fine
-        if again:
-            maps = job.network.fine(_together(job, again, images))
-            fine |= dict(zip(again, maps, strict=False))
-        result = [
-            (
-                chip,
-                coarse.get(chip),
-                _ready(job, chip, fine[chip], valid) if chip in owned and chip in fine else None,
-            )
-            for chip, (_, valid) in pixels.items()
-        ]
-    if job.network.device.type == "cuda":
-        torch.cuda.current_stream().synchronize()
-    return result
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """Decides the class of every pixel: coarse logits are blended, unsure pixels are refined once.
+
+    Attributes:
+        plan: what is rendered, and how.
+        blocks: the plan's blocks.
+        stats: how the model's bands are normalised.
+        network: the model.
+        area: which pixels are asked for; all of them when not given.
+    """
+
+    plan: Plan
+    blocks: BlockGrid
+    stats: BandStats
+    network: ChipNetwork
+    area: Area | None = None
+
+    def touching(self, chip: Chip) -> Iterable[Chip]:
+        """Chips whose coarse logits count in the region of ``chip``."""
+        return self.blocks.grid.touching(chip)
+
+    def look(
+        self, batch: Sequence[tuple[Chip, ChipRow]], known: set[Chip], owned: Mapping[Chip, int]
+    ) -> list[Look]:
+        """Coarse logits and fine features; chips without a valid pixel, or seen before, are not run again."""
+        pixels = pixels_of(batch, self.blocks.grid)
+        images = normalised(pixels, self.stats)
+        fresh = [chip for chip in images if chip not in known]
+        again = [chip for chip in images if chip in known and chip in owned]
+        coarse: dict[Chip, Tensor] = {}
+        fine: dict[Chip, tuple[Tensor, ...]] = {}
+        device = self.network.device
+        with torch.inference_mode():
+            if fresh:
+                views = self.network.look(
+                    together(fresh, images, device, self.plan.batch_size), tta=self.plan.tta
+                )
+                for chip, view in zip(fresh, views, strict=False):
+                    coarse[chip], fine[chip] = view.coarse, view.fine
+            if again:
+                maps = self.network.fine(together(again, images, device, self.plan.batch_size))
+                fine |= dict(zip(again, maps, strict=False))
+            result: list[Look] = [
+                (
+                    chip,
+                    coarse.get(chip),
+                    _ready(self, chip, fine[chip], valid) if chip in owned and chip in fine else None,
+                )
+                for chip, (_, valid) in pixels.items()
+            ]
+        if device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
+        return result
+
+    def begin(self, block: int) -> dict[str, Any]:
+        """Layers that are all nodata."""
+        return self.blocks.empty(block)
+
+    def decide(
+        self,
+        chip: Chip,
+        shared: Sequence[tuple[Chip, Tensor]],
+        kept: Ready,
+        contents: dict[str, Any],
+        block: int,
+    ) -> None:
+        """Decide the pixels a chip owns."""
+        decide(self, chip, shared, kept, contents, block)
+
+    def end(self, block: int, contents: dict[str, Any]) -> Layers:  # noqa: ARG002
+        """The layers as they are."""
+        return contents
 
 
-def _together(job: Job, chips: Sequence[Chip], images: Mapping[Chip, Tensor]) -> Tensor:
+def pixels_of(
+    batch: Sequence[tuple[Chip, ChipRow]], grid: ChipGrid
+) -> dict[Chip, tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Bands (B, S, S) and valid (S, S) of chips; views."""
+    return {chip: row.chip(grid.columns.starts[chip[1]], grid.size_px) for chip, row in batch}
+
+
+def normalised(
+    pixels: Mapping[Chip, tuple[NDArray[Any], NDArray[np.bool_]]], stats: BandStats
+) -> dict[Chip, Tensor]:
+    """Normalised bands (B, S, S) float32 of chips that have a valid pixel."""
+    return {
+        chip: torch.from_numpy(stats.normalise(bands, valid))
+        for chip, (bands, valid) in pixels.items()
+        if valid.any()
+    }
+
+
+def together(
+    chips: Sequence[Chip], images: Mapping[Chip, Tensor], device: torch.device, batch_size: int
+) -> Tensor:
+    """The images of chips as one batch (N, B, S, S) on a device; on a GPU always ``batch_size`` of them."""
     stacked = torch.stack([images[chip] for chip in chips])
-    if job.network.device.type == "cpu":
+    if device.type == "cpu":
         return stacked
     # Always the same batch size: another one may be computed by another kernel that rounds differently.
-    padded = torch.zeros((job.plan.batch_size, *stacked.shape[1:]), pin_memory=True)
+    padded = torch.zeros((batch_size, *stacked.shape[1:]), pin_memory=True)
     padded[: len(stacked)] = stacked
-    return padded.to(job.network.device, non_blocking=True)
+    return padded.to(device, non_blocking=True)
 
 
-def _ready(job: Job, chip: Chip, fine: Sequence[Tensor], valid: NDArray[np.bool_]) -> Ready | None:
+def _ready(craft: Pixels, chip: Chip, fine: Sequence[Tensor], valid: NDArray[np.bool_]) -> Ready | None:
     """What a chip keeps of its region until it is decided; ``None`` when none of its own pixels is valid."""
-    rows, columns = _region(job.blocks.grid, chip)
-    mine = job.blocks.window_of(chip)
-    grid = job.blocks.grid
+    rows, columns = _region(craft.blocks.grid, chip)
+    mine = craft.blocks.window_of(chip)
+    grid = craft.blocks.grid
     top, left = mine.row_off - grid.rows.starts[chip[0]], mine.col_off - grid.columns.starts[chip[1]]
     if not valid[top : top + mine.height, left : left + mine.width].any():
         return None
     size = grid.size_px
     kept = []
-    for feature_map in fine if job.plan.refine else ():
+    for feature_map in fine if craft.plan.refine else ():
         stride = size // feature_map.shape[1]
         kept.append(FineRows.of(feature_map[:, _cells(rows, stride), _cells(columns, stride)]))
     return Ready(fine=tuple(kept), valid=valid[rows, columns].copy())
@@ -177,7 +212,7 @@ def _shared(axis: Axis, index: int, region: tuple[int, int], stride: int) -> tup
 
 
 def decide(
-    job: Job,
+    craft: Pixels,
     chip: Chip,
     coarse: Sequence[tuple[Chip, Tensor]],
     ready: Ready,
@@ -185,18 +220,18 @@ def decide(
     block: int,
 ) -> None:
     """Decide the pixels a chip owns and put them into its block."""
-    grid, scale, plan = job.blocks.grid, job.blocks.scale, job.plan
-    mine, whole = job.blocks.window_of(chip), job.blocks.window(block)
+    grid, scale, plan = craft.blocks.grid, craft.blocks.scale, craft.plan
+    mine, whole = craft.blocks.window_of(chip), craft.blocks.window(block)
     top = mine.row_off - grid.rows.region(chip[0])[0]
     left = mine.col_off - grid.columns.region(chip[1])[0]
     inner = (top * scale, left * scale, (top + mine.height) * scale, (left + mine.width) * scale)
     shown = ready.valid[top : top + mine.height, left : left + mine.width]
-    if job.area is not None:
-        shown = shown & job.area(mine)
+    if craft.area is not None:
+        shown = shown & craft.area(mine)
     if not shown.any():
         return
     with torch.inference_mode():
-        logits = _logits(job, blend(grid, chip, coarse, job.network.stride), ready, inner)
+        logits = _logits(craft, blend(grid, chip, coarse, craft.network.stride), ready, inner)
         values = {name: _values(name, logits).cpu().numpy() for name in plan.layers}
     hidden = ~_enlarged(shown, scale)
     rows = slice((mine.row_off - whole.row_off) * scale, (mine.row_off - whole.row_off + mine.height) * scale)
@@ -206,9 +241,9 @@ def decide(
         layers[name][..., rows, cols] = found
 
 
-def _logits(job: Job, coarse: Tensor, ready: Ready, inner: tuple[int, int, int, int]) -> Tensor:
+def _logits(craft: Pixels, coarse: Tensor, ready: Ready, inner: tuple[int, int, int, int]) -> Tensor:
     """Logits (K, h, w) float32 of the pixels in ``inner``."""
-    network, plan, scale = job.network, job.plan, job.blocks.scale
+    network, plan, scale = craft.network, craft.plan, craft.blocks.scale
     steps = network.steps + scale.bit_length() - 1
     if not plan.refine:
         full = upsample(coarse[None], (coarse.shape[1] << steps, coarse.shape[2] << steps))[0]

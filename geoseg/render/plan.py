@@ -21,6 +21,13 @@ Precision = Literal["fp32", "bf16", "fp16"]
 LayerName = Literal["mask", "probabilities", "uncertainty"]
 LAYERS: tuple[LayerName, ...] = get_args(LayerName)
 
+Content = LayerName | Literal["objects", "valid"]
+OBJECT_LAYERS: tuple[Content, ...] = ("objects", "valid")
+"""What blocks hold of a prediction of objects: detections, and which pixels can belong to any."""
+
+POLYGON_SUFFIXES = (".gpkg", ".fgb", ".geojson", ".shp", ".parquet")
+"""Suffixes of outputs that are polygons, not masks; :data:`geoseg.vector.write.DRIVERS` is slow to import."""
+
 MAX_SIDE = 2**31 - 1
 MAX_CLASSES = 255
 
@@ -45,6 +52,7 @@ class Plan:
         margin: pixels whose two best probabilities lie further apart are sure.
         points_per_pixel: most pixels decided in one step, as a share of each area.
         scale: pixels of the mask for one of the scene, along an axis.
+        min_score: least score of an object; 0 of a plan that is not of objects.
         tta: whether the coarse map is the mean over the eight turned and flipped views.
         precision: what is computed in.
         device: ``cpu`` or ``cuda``: they round differently.
@@ -69,13 +77,14 @@ class Plan:
     margin: float
     points_per_pixel: float
     scale: int
+    min_score: float
     tta: bool
     precision: Precision
     device: Literal["cpu", "cuda"]
     batch_size: int
     window: tuple[int, int, int, int] | None
     aoi: str | None
-    layers: tuple[LayerName, ...]
+    layers: tuple[Content, ...]
 
     def grid(self) -> ChipGrid:
         """The chips of the scene."""
@@ -85,10 +94,15 @@ class Plan:
 
     def blocks(self) -> BlockGrid:
         """The blocks of the scene."""
-        counts = {"mask": 1, "probabilities": self.classes, "uncertainty": 1}
+        counts = {"mask": 1, "probabilities": self.classes, "uncertainty": 1, "objects": 0, "valid": 1}
         return BlockGrid.of(
             self.grid(), scale=self.scale, layers={name: counts[name] for name in self.layers}
         )
+
+    @property
+    def is_objects(self) -> bool:
+        """Whether objects are detected, instead of a class told for every pixel."""
+        return self.layers == OBJECT_LAYERS
 
     @property
     def part(self) -> Window:
@@ -156,9 +170,10 @@ class Plan:
                 raise ValueError(name)
         choices = (self.precision in get_args(Precision), self.device in {"cpu", "cuda"})
         lengths = (len(self.shape) == 2, self.window is None or len(self.window) == 4, bool(self.layers))
-        if not all(choices) or not all(lengths) or not set(self.layers) <= set(LAYERS):
+        known = self.is_objects or set(self.layers) <= set(LAYERS)
+        if not all(choices) or not all(lengths) or not known:
             raise ValueError("a value that geoseg does not write")
-        for name in ("margin", "points_per_pixel"):
+        for name in ("margin", "points_per_pixel", "min_score"):
             if not isinstance(getattr(self, name), float | int) or not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {_show(getattr(self, name))}")
 

@@ -1,9 +1,10 @@
-"""Renders blocks: looks at chips once, blends what overlapping chips see, decides every pixel once.
+"""Renders blocks: looks at chips once, and decides each when all that it depends on was looked at.
 
-Each chip goes through the network once and gives coarse logits and fine features. A pixel is then decided by
-the chip that owns it, from the blended coarse logits of all chips that see it and the owner's fine features.
-So there is no seam to hide afterwards: across the line between two owners the coarse logits are the same map,
-and fine features, made from a few pixels around, are the same wherever a chip begins.
+Each chip goes through the network once. Of pixels it then gives coarse logits and fine features: a pixel is
+decided by the chip that owns it, from the blended coarse logits of all chips that see it and the owner's fine
+features. So there is no seam to hide afterwards: across the line between two owners the coarse logits are the
+same map, and fine features, made from a few pixels around, are the same wherever a chip begins. Of objects a
+chip gives detections, and nothing depends on another chip until all blocks are put together.
 
 Chips are worked on by threads with one torch thread each: that is faster than many threads on one chip, and
 what a chip gives cannot depend on how many there are.
@@ -19,15 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from geoseg.progress import Progress
 from geoseg.render.blocks import Layers
-from geoseg.render.chip import Job, Ready, decide, look
-from geoseg.render.grid import Chip, ChipGrid
+from geoseg.render.grid import Chip
+from geoseg.render.job import Craft, Job, Look
 from geoseg.render.reader import ChipRow, chip_rows
 
 _TASKS_A_WORKER = 2
@@ -67,7 +65,7 @@ def render(
 
 @dataclass(kw_only=True)
 class _OpenBlock:
-    layers: dict[str, NDArray[np.uint8]]
+    contents: dict[str, Any]
     left: int
 
 
@@ -88,12 +86,12 @@ class _Strip:
     looks: list[Chip] = field(default_factory=list)
 
     @classmethod
-    def of(cls, owned: dict[Chip, int], grid: ChipGrid, seen: Mapping[Chip, Any]) -> _Strip:
+    def of(cls, owned: dict[Chip, int], craft: Craft, seen: Mapping[Chip, Any]) -> _Strip:
         strip = cls(owned=owned)
         needed: set[Chip] = set(owned)
         for chip in owned:
             # A chip seen in the strip before still has to give its fine features here.
-            sources = [other for other in grid.touching(chip) if other not in seen or other in owned]
+            sources = [other for other in craft.touching(chip) if other not in seen or other in owned]
             strip.waiting[chip] = len(sources)
             for other in sources:
                 strip.dependents.setdefault(other, []).append(chip)
@@ -118,14 +116,15 @@ class _Renderer:
         self._workers = workers
         self._progress = progress
         self._grid = job.blocks.grid
+        self._craft = job.craft
         self._counts = Counts()
         self._strips = [self._owned(strip) for strip in strips]
-        # How many chips, in all strips, still need the coarse logits of a chip.
+        # How many chips, in all strips, still need what a chip shares.
         self._uses = Counter(
-            other for owned in self._strips for chip in owned for other in self._grid.touching(chip)
+            other for owned in self._strips for chip in owned for other in job.craft.touching(chip)
         )
-        self._coarse: dict[Chip, Tensor | None] = {}
-        self._ready: dict[Chip, Ready] = {}
+        self._shared: dict[Chip, Any] = {}
+        self._kept: dict[Chip, Any] = {}
         self._open: dict[int, _OpenBlock] = {}
         self._blocks = strips
         self._done: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -145,7 +144,7 @@ class _Renderer:
             try:
                 for blocks, owned in zip(self._blocks, self._strips, strict=True):
                     self._open_blocks(blocks, owned)
-                    self._run_strip(_Strip.of(owned, self._grid, self._coarse))
+                    self._run_strip(_Strip.of(owned, self._craft, self._shared))
             except BaseException:
                 self._pool.shutdown(wait=True, cancel_futures=True)
                 raise
@@ -157,8 +156,8 @@ class _Renderer:
     def _open_blocks(self, blocks: Sequence[int], owned: Mapping[Chip, int]) -> None:
         left = Counter(owned.values())
         for block in blocks:
-            # Values are made when the first chip of the block is decided.
-            self._open[block] = _OpenBlock(layers={}, left=left[block])
+            # They are made when the first chip of the block is decided.
+            self._open[block] = _OpenBlock(contents={}, left=left[block])
 
     def _run_strip(self, strip: _Strip) -> None:
         decisions: deque[Chip] = deque()
@@ -211,19 +210,19 @@ class _Renderer:
                     yield [(chip, pixels) for chip in chips[start : start + size]]
 
     def _submit_look(self, batch: list[tuple[Chip, ChipRow]], strip: _Strip, decisions: deque[Chip]) -> None:
-        known = {chip for chip, _ in batch if chip in self._coarse}
+        known = {chip for chip, _ in batch if chip in self._shared}
 
-        def work() -> list[tuple[Chip, Tensor | None, Ready | None]]:
-            return look(self._job, batch, known, strip.owned)
+        def work() -> list[Look]:
+            return self._craft.look(batch, known, strip.owned)
 
-        def then(seen: list[tuple[Chip, Tensor | None, Ready | None]]) -> None:
-            for chip, coarse, ready in seen:
+        def then(seen: list[Look]) -> None:
+            for chip, shared, kept in seen:
                 if chip not in known:
-                    self._coarse[chip] = coarse
-                    self._counts.seen += coarse is not None
-                    self._counts.skipped += coarse is None
-                if ready is not None:
-                    self._ready[chip] = ready
+                    self._shared[chip] = shared
+                    self._counts.seen += shared is not None
+                    self._counts.skipped += shared is None
+                if kept is not None:
+                    self._kept[chip] = kept
                 for dependent in strip.dependents.get(chip, ()):
                     strip.waiting[dependent] -= 1
                     if not strip.waiting[dependent]:
@@ -233,16 +232,16 @@ class _Renderer:
 
     def _submit_decision(self, chip: Chip, strip: _Strip) -> None:
         block = strip.owned[chip]
-        sources = list(self._grid.touching(chip))
-        coarse = [(other, values) for other in sources if (values := self._coarse[other]) is not None]
-        ready = self._ready.pop(chip, None)
+        sources = list(self._craft.touching(chip))
+        shared = [(other, values) for other in sources if (values := self._shared[other]) is not None]
+        kept = self._kept.pop(chip, None)
         opened = self._open[block]
-        if not opened.layers:
-            opened.layers = self._job.blocks.empty(block)
+        if not opened.contents:
+            opened.contents = self._craft.begin(block)
 
         def work() -> None:
-            if ready is not None:
-                decide(self._job, chip, coarse, ready, opened.layers, block)
+            if kept is not None:
+                self._craft.decide(chip, shared, kept, opened.contents, block)
 
         def then(_: None) -> None:
             self._progress.advance()
@@ -253,15 +252,15 @@ class _Renderer:
         for other in sources:
             self._uses[other] -= 1
             if not self._uses[other]:
-                del self._coarse[other]
+                del self._shared[other]
         self._submit(work, then)
 
     def _close(self, block: int) -> None:
         """Hand a block on whose chips are all decided."""
-        layers = self._open.pop(block).layers
+        contents = self._open.pop(block).contents
 
         def work() -> None:
-            self._keep(block, layers or self._job.blocks.empty(block))
+            self._keep(block, self._craft.end(block, contents or self._craft.begin(block)))
 
         self._submit(work, lambda _: None)
 

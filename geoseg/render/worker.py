@@ -33,7 +33,7 @@ from geoseg.render.session import Request, Session, default_workers, open_sessio
 
 if TYPE_CHECKING:
     from geoseg.render.blocks import Layers
-    from geoseg.render.chip import Job
+    from geoseg.render.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,311 @@
+"""Scene to objects: detect them in overlapping chips, make each of them whole, write one polygon for each.
+
+The work is done block by block as for a mask (:mod:`geoseg.predict`, :mod:`geoseg.render`), with the same
+journal: what is kept of a chip is its detections. When all are there, those of overlapping chips are
+compared, and objects are made of them; see :mod:`geoseg.render.fuse`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rasterio.windows import Window
+
+from geoseg.config import PredictConfig
+from geoseg.models.card import find_model
+from geoseg.outputs import check_output_folder, remove_leftovers
+from geoseg.progress import SILENT, Progress
+from geoseg.raster.qml import style_of
+from geoseg.raster.remote import local, shown, stem
+from geoseg.render.deliver import ObjectOutputs, check_object_outputs, deliver
+from geoseg.render.journal import journal_folder, missing, open_journal
+from geoseg.render.many import check_distinct, each_scene
+from geoseg.render.memory import peak_so_far_mb
+from geoseg.render.part import Bounds
+from geoseg.render.plan import OBJECT_LAYERS
+from geoseg.render.session import Request, open_session
+from geoseg.render.unread import GO_ON, tell_unread
+from geoseg.render.work import Resources, render_missing
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictObjectsReport:
+    """What :func:`predict_objects` did.
+
+    Attributes:
+        output: the polygon layer.
+        ids: the raster of the objects' ids, if asked for.
+        mask: the mask of their classes, if asked for.
+        style: the layer's style for QGIS, if asked for.
+        scene: the scene it was made from.
+        model: the model file that made it.
+        shape: height and width in pixels.
+        objects: number of objects of each class name.
+        area_m2: of each class name; ``None`` when the scene has no known place.
+        vertices: of all polygons, the closing one of each ring included.
+        detections: of all chips; an object has several where chips overlap.
+        crumbs: pieces left out because they do not hang together with the rest of their object.
+        nodata_pixels: pixels without data, or not asked for.
+        chips: chips that went through the network.
+        skipped: chips left out because none of their pixels is valid.
+        blocks: blocks of the journal.
+        resumed_blocks: those of them that an earlier run had finished.
+        seconds: wall time.
+        peak_mb: peak resident memory of the process in MB (10^6 bytes); ``None`` where it is not known.
+        device: where the network ran, and at which precision.
+        workers: threads that worked.
+        unread_pixels: pixels of the part asked for that could not be read, with ``on_error="nodata"``.
+        unread: where they are in the scene: (column, row, width, height).
+    """
+
+    output: Path
+    ids: Path | None
+    mask: Path | None
+    style: Path | None
+    scene: Path
+    model: Path
+    shape: tuple[int, int]
+    objects: dict[str, int]
+    area_m2: dict[str, float] | None
+    vertices: int
+    detections: int
+    crumbs: int
+    nodata_pixels: int
+    chips: int
+    skipped: int
+    blocks: int
+    resumed_blocks: int
+    seconds: float
+    peak_mb: float | None
+    device: str
+    workers: int
+    unread_pixels: int = 0
+    unread: tuple[tuple[int, int, int, int], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict."""
+        return {
+            key: shown(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
+        }
+
+
+def predict_objects(
+    scene: Path,
+    output: Path,
+    *,
+    model: Path | None = None,
+    config: PredictConfig | None = None,
+    device: str = "auto",
+    window: Window | None = None,
+    bounds: Bounds | None = None,
+    aoi: Path | None = None,
+    ids: Path | None = None,
+    mask: Path | None = None,
+    qml: bool = False,
+    resources: Resources | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress = SILENT,
+) -> PredictObjectsReport:
+    """Detect the objects of ``scene`` and write a polygon for each to ``output``.
+
+    Objects that borders of chips cut are whole, none is there twice, and no pixel belongs to two. The same
+    scene, model and configuration give the same bytes, whatever ``resources`` and however often it was
+    interrupted. A part of a scene has what the whole has there, cut off at its edge, where ``touches_edge``
+    is true; so is it at the edge of the scene.
+
+    Args:
+        scene: as for :func:`geoseg.predict.predict`.
+        output: ``.gpkg``, ``.fgb``, ``.geojson``, ``.shp`` or ``.parquet``, in the scene's CRS (GeoJSON:
+            WGS 84). Each polygon has an ``id``, from 1 in the order of the objects' first pixels.
+        model: a run folder or a model file of an instance model; as for :func:`geoseg.predict.predict`.
+        config: how to predict; the defaults when not given.
+        device: ``auto``, ``cpu`` or ``cuda[:N]``.
+        window: part of the scene to predict, in pixels.
+        bounds: part of the scene to predict, in units of its CRS, widened to whole pixels.
+        aoi: file of polygons; pixels whose centre is outside belong to no object.
+        ids: where to write a raster of the ids, int32 on the scene's grid; 0 where there is no object.
+        mask: where to write a mask of the objects' classes.
+        qml: also write styles for QGIS, beside layer and mask.
+        resources: memory and threads.
+        overwrite: replace existing outputs, and a journal unless ``resume``.
+        resume: go on with the journal of an interrupted run, if there is one.
+        progress: told about every chip.
+
+    Raises:
+        OutputError: an output exists or is an input, or the journal is of another plan.
+        ModelError: no model, one that detects no objects, or one that does not fit the scene.
+        ConfigError: an option that does not apply to objects.
+        SceneError: the scene cannot be used.
+        ReadError: the scene is damaged, or its server fails; the journal is kept.
+        WriteError: the disk is full; the journal is kept.
+    """
+    started = time.monotonic()
+    config = config or PredictConfig()
+    outputs = ObjectOutputs(layer=output, ids=ids, mask=mask, qml=qml)
+    inputs = local(path for path in (scene, aoi) if path is not None)
+    check_object_outputs(outputs, overwrite=overwrite, inputs=inputs)
+    resources = resources or Resources()
+    request = Request(
+        scene=scene,
+        model=model,
+        config=config,
+        device=device,
+        window=window,
+        bounds=bounds,
+        aoi=aoi,
+        layers=OBJECT_LAYERS,
+        hint=GO_ON,
+    )
+    with open_session(request, progress) as session:
+        wanted = list(session.wanted_chips)
+        with open_journal(
+            journal_folder(output), session.plan, session.blocks, resume=resume, replace=overwrite
+        ) as journal:
+            for path in outputs.paths:
+                remove_leftovers(path)
+            todo = missing(journal, wanted)
+            if len(todo) < len(wanted):
+                progress.note(f"{len(wanted) - len(todo)} of {len(wanted)} blocks were finished before")
+            counts, workers = render_missing(session, journal, todo, resources, progress)
+            made = deliver(
+                session.blocks,
+                wanted,
+                journal.read,
+                outputs,
+                part=session.plan.part,
+                geobox=session.geobox,
+                classes=session.card.classes,
+                tags=session.tags,
+                simplify_px=config.simplify_px,
+                progress=progress,
+            )
+            unread = tell_unread(session, progress, all_read=todo == wanted and resources.dask is None)
+    classes = session.card.classes
+    return PredictObjectsReport(
+        output=output,
+        ids=ids,
+        mask=mask,
+        style=style_of(output) if qml else None,
+        scene=scene,
+        model=session.model,
+        shape=session.geobox.shape,
+        objects=made.objects_of(classes),
+        area_m2=made.areas_of(classes),
+        vertices=made.vertices,
+        detections=made.detections,
+        crumbs=made.crumbs,
+        nodata_pixels=made.nodata_pixels,
+        chips=counts.seen,
+        skipped=counts.skipped,
+        blocks=len(wanted),
+        resumed_blocks=len(wanted) - len(todo),
+        seconds=time.monotonic() - started,
+        peak_mb=peak_so_far_mb(),
+        device=session.label,
+        workers=workers,
+        unread_pixels=unread.pixels,
+        unread=unread.windows,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictManyObjectsReport:
+    """What :func:`predict_many_objects` did.
+
+    Attributes:
+        output: the folder of the layers.
+        done: a report for each scene predicted.
+        skipped: scenes that an earlier run had finished.
+        failed: what was wrong, by scene.
+        seconds: wall time.
+    """
+
+    output: Path
+    done: list[PredictObjectsReport]
+    skipped: list[Path]
+    failed: dict[str, str]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict."""
+        return {
+            "output": str(self.output),
+            "done": [report.to_json() for report in self.done],
+            "skipped": [shown(path) for path in self.skipped],
+            "failed": self.failed,
+            "seconds": self.seconds,
+        }
+
+
+def predict_many_objects(
+    scenes: Sequence[Path],
+    output: Path,
+    *,
+    ids: Path | None = None,
+    mask: Path | None = None,
+    qml: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> PredictManyObjectsReport:
+    """Detect the objects of several scenes into a folder; one that fails does not stop the others.
+
+    Args:
+        scenes: rasters; ``dir/name.jp2`` becomes ``output/name.gpkg``.
+        output: folder of the layers, made when missing.
+        ids: folder of the rasters of ids.
+        mask: folder of the masks.
+        qml: also write styles for QGIS.
+        overwrite: replace existing outputs.
+        resume: leave scenes alone whose layer is there, and go on with journals.
+        progress: told about every chip.
+        options: as for :func:`predict_objects`.
+
+    Raises:
+        OutputError: outputs exist, or two scenes would get the same one.
+        ModelError: the model cannot be used.
+    """
+    started = time.monotonic()
+    find_model(options.get("model"))
+    jobs = {
+        scene: ObjectOutputs(
+            layer=output / f"{stem(scene)}.gpkg",
+            ids=None if ids is None else ids / f"{stem(scene)}.tif",
+            mask=None if mask is None else mask / f"{stem(scene)}.tif",
+            qml=qml,
+        )
+        for scene in scenes
+    }
+    check_distinct({scene: outputs.layer for scene, outputs in jobs.items()})
+    for folder in (output, ids, mask):
+        if folder is not None and not folder.is_dir():
+            check_output_folder(folder, overwrite=False, marker="")
+            folder.mkdir()
+    finished = [scene for scene, made in jobs.items() if resume and made.layer.exists() and not overwrite]
+    left = {scene: outputs for scene, outputs in jobs.items() if scene not in finished}
+    for outputs in left.values():
+        check_object_outputs(outputs, overwrite=overwrite, inputs=local(scenes))
+
+    def one(scene: Path, outputs: ObjectOutputs) -> PredictObjectsReport:
+        return predict_objects(
+            scene,
+            outputs.layer,
+            ids=outputs.ids,
+            mask=outputs.mask,
+            qml=qml,
+            overwrite=overwrite,
+            resume=resume,
+            progress=progress,
+            **options,
+        )
+
+    done, failed = each_scene(left, one, progress)
+    return PredictManyObjectsReport(
+        output=output, done=done, skipped=finished, failed=failed, seconds=time.monotonic() - started
+    )
