@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from geoseg.chips.store import ChipStore
-from geoseg.config import Config
+from geoseg.config import Config, Task
 from geoseg.errors import GeosegError
 from geoseg.progress import SILENT, Progress
 from geoseg.training.folder import LAST, MODEL, REPORT, check_chips, check_same, prepare
@@ -22,11 +22,17 @@ class TrainReport:
     Attributes:
         run: the run folder.
         model: the finished model file.
+        task: what it tells: ``semantic``, a class of every pixel, or ``instance``, objects one by one.
         epochs: epochs trained, in all sessions of the run together.
         best_epoch: the epoch the model is from; ``None`` without validation, which takes the last one.
         best_miou: its validation mIoU over the classes present.
         best_iou: its validation IoU by class name, ``None`` for classes absent from the validation chips.
         best_boundary_iou: its mean Boundary IoU, two pixels wide.
+        best_ap: of an instance model the validation AP, mean over the classes and IoU 0.5 to 0.95.
+        best_ap50: that at IoU 0.5.
+        best_ap75: that at IoU 0.75.
+        best_boundary_ap: its Boundary AP, two pixels wide.
+        best_class_ap: its AP by class name.
         train_chips: chips trained on.
         val_chips: chips validated on.
         seconds: wall time of this session.
@@ -48,6 +54,12 @@ class TrainReport:
     device: str
     processes: int
     report: Path | None
+    task: Task = "semantic"
+    best_ap: float | None = None
+    best_ap50: float | None = None
+    best_ap75: float | None = None
+    best_boundary_ap: float | None = None
+    best_class_ap: dict[str, float | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
@@ -69,6 +81,8 @@ def train(
     command: str | None = None,
 ) -> TrainReport:
     """Train a model on the chips in ``tiles`` and write it to ``run/model.safetensors``.
+
+    What it learns, a class of every pixel or objects one by one, is told by ``config.model.architecture``.
 
     On a CPU, a resumed run ends with exactly the weights of one that never stopped, as long as the number of
     threads is the same.
@@ -139,20 +153,20 @@ def train(
         if report and world.is_first and not session.was_finished:
             page = _write_report(run, store, command=command, device=str(where), progress=progress)
     course = session.course
+    best: dict[str, Any] = {f"best_{name}": value for name, value in asdict(course.best).items()}
     return TrainReport(
         run=run,
         model=run / MODEL,
         epochs=course.epoch,
         best_epoch=course.best_epoch,
-        best_miou=course.best.miou,
-        best_iou=course.best.iou,
-        best_boundary_iou=course.best.boundary_iou,
         train_chips=len(session.train_set),
         val_chips=len(session.val_set),
         seconds=time.monotonic() - started,
         device=f"{where}, {why}",
         processes=world.size,
         report=page,
+        task=config.model.task,
+        **({"best_miou": None, "best_iou": {}, "best_boundary_iou": None} | best),
     )
 
 

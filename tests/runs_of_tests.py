@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,11 +10,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import rasterio
 from models_of_tests import write_model
+from scenes import not_georeferenced_is_fine
 
 from geoseg.chips.store import ChipStore
-from geoseg.config import Config, TrainConfig, dump_config
+from geoseg.config import Config, TrainConfig
 from geoseg.models.checkpoint import load_model, save_model
+from geoseg.presets import dump_config
 
 EPOCHS = 3
 BEST = 2
@@ -140,3 +145,18 @@ def take_apart(html: str) -> Element:
     reader.close()
     assert len(reader._open) == 1
     return reader.root
+
+
+def decoded(image: Element) -> tuple[np.ndarray, np.ndarray]:
+    """(3, H, W) colours and (H, W) opaque, by GDAL."""
+    kind, _, content = str(image.attributes["src"]).partition(";base64,")
+    assert kind in {"data:image/png", "data:image/jpeg"}
+    bytes_ = base64.b64decode(content)
+    with not_georeferenced_is_fine(), rasterio.MemoryFile(bytes_) as memory, memory.open() as file:
+        if file.count == 3:
+            return file.read(), np.ones(file.shape, bool)
+        table = np.zeros((256, 4), np.uint8)
+        for at, color in file.colormap(1).items():
+            table[at] = color
+        rgba = table[file.read(1)]
+        return np.moveaxis(rgba[..., :3], -1, 0), rgba[..., 3] > 0

@@ -17,8 +17,9 @@ from scenes import UTM, north_up, pixel_box, rotated, south_up, write_class_rast
 
 from geoseg.chips.boundary import BoundaryLabels
 from geoseg.chips.store import ChipStore
-from geoseg.config import Config, TileConfig, load_config
+from geoseg.config import Config, TileConfig
 from geoseg.errors import ConfigError
+from geoseg.presets import load_config
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import open_labels
 from geoseg.raster.mask import open_mask
@@ -230,4 +231,4 @@ def test_a_thin_class_counts_for_more_unless_told_otherwise(
     short = ["--epochs", "1", "--set", "train.batch_size=2"]
     assert main(["train", "--tiles", str(tmp_path / "chips"), "--run", str(tmp_path / "run"), *short]) == 0
     assert main(["info", str(tmp_path / "run" / "model.safetensors")]) == 0
-    assert "boundary (between polygons)" in capsys.readouterr().out
+    assert "between polygons" in capsys.readouterr().out

@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from scenes import north_up, pixel_box, write_labels, write_scene
 
 from geoseg.chips.dataset import ChipDataset, ChipItem
-from geoseg.config import Config, TileConfig, dump_config, load_config
+from geoseg.config import Config, TileConfig
 from geoseg.errors import ChipsError, ConfigError, ModelError, OutputError, TrainingError
 from geoseg.models.card import read_card
+from geoseg.presets import dump_config, load_config
 from geoseg.progress import SilentProgress
 from geoseg.tile import tile
 from geoseg.train import train
@@ -209,7 +210,7 @@ def test_every_epoch_has_its_own_augmentation(chips: Path, monkeypatch: pytest.M
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from geoseg.config import load_config
+from geoseg.presets import load_config
 from geoseg.progress import SilentProgress
 from geoseg.train import train
 

@@ -99,7 +99,7 @@ def test_two_processes_are_one_with_twice_the_batch(chips: Path, norm: str) -> N
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from geoseg.config import load_config
+from geoseg.presets import load_config
 from geoseg.progress import SilentProgress
 from geoseg.train import train
 

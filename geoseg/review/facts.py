@@ -17,24 +17,29 @@ from geoseg.page.markup import Html, Node, el, join, name_of
 from geoseg.page.matrix import MAX_CLASSES
 from geoseg.page.numbers import count, percent, plain, size, some
 from geoseg.page.table import facts, folded, table, with_bar
-from geoseg.review.scores import class_name, class_shares
+from geoseg.review.labelled import class_name, class_shares
 from geoseg.review.source import Source
 
 MAX_NAMES = 8
 """Most names written out; longer lists are folded away."""
+
+_OF_PIXELS = {"output_stride", "fine_stages", "auxiliary", "dropout"}
+"""Options of the network that mean nothing to a model for objects."""
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "rasterio")
 
 
 def model(source: Source) -> Html | None:
     """The network, what it expects, and its file."""
-    card, found, path = source.card, source.findings, source.model
-    if card is None or found is None or path is None:
+    card, looked, path = source.card, source.looked, source.model
+    if card is None or looked is None or path is None:
         return None
     network = card.architecture.model_dump(mode="json")
+    if card.task == "instance":
+        network = {key: value for key, value in network.items() if key not in _OF_PIXELS}
     pairs: list[tuple[Node, Node]] = [
         *((key.replace("_", " "), _text(value)) for key, value in network.items() if value is not None),
-        ("parameters", count(found.parameters)),
+        ("parameters", count(looked.parameters)),
         ("bands", f"{len(card.band_names)} of {card.dtype}"),
         ("ground sampling", "unknown" if card.gsd_m is None else f"{card.gsd_m:.4g} m"),
         ("chips", f"{card.size_px} px"),
@@ -98,8 +103,8 @@ def versions(source: Source) -> Html:
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     page = f"geoseg {__version__}, {libraries}, Python {platform.python_version()} on {platform.system()} "
     pairs.append(("this page", page + platform.machine()))
-    if source.findings is not None:
-        pairs.append(("measured on", source.findings.device))
+    if source.looked is not None:
+        pairs.append(("measured on", source.looked.device))
     return facts(pairs)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +15,11 @@ from geoseg.classes import IGNORE, BandStats
 from geoseg.metrics import BoundaryCounts, ConfusionMatrix
 from geoseg.page.picture import Ids, shown_bands, shrunk_ids, shrunk_image, stretched
 from geoseg.progress import Progress
-from geoseg.review.log import thinned
+from geoseg.review.pick import MAX_CHIPS, MAX_PICTURE_PX, MAX_PICTURED, Looked, Worst, chips_to_look_at
 from geoseg.review.seen import Runner, Seen
 
 BOUNDARY_PX = 2
 """Width of the band of Boundary IoU, that of training's validation."""
-
-MAX_CHIPS = 200
-"""Most chips the model is run on, evenly spread over the split."""
-
-MAX_PICTURED = 12
-"""Most chips shown as pictures."""
-
-MAX_PICTURE_PX = 512
-"""Largest side of a picture; larger chips are drawn smaller."""
 
 UNCERTAINTY_LEVELS = 15
 
@@ -106,8 +97,7 @@ class Findings:
     """What :func:`look_at` found.
 
     Attributes:
-        split: of the chips looked at.
-        in_split: chips there are in it.
+        looked: the chips looked at.
         scores: of each labelled chip looked at, the worst first.
         unlabelled: chips looked at that have no labelled pixel.
         coarse: counts of the coarse prediction.
@@ -115,12 +105,9 @@ class Findings:
         mended: labelled pixels of the land that were wrong before refinement, and right after.
         spoiled: those that were right before, and wrong after.
         pictured: the worst chips and what is drawn of them.
-        parameters: numbers the model learned.
-        device: where it ran, and at which precision.
     """
 
-    split: str
-    in_split: int
+    looked: Looked
     scores: tuple[ChipScore, ...]
     unlabelled: int
     coarse: Tally
@@ -128,18 +115,11 @@ class Findings:
     mended: int
     spoiled: int
     pictured: tuple[tuple[ChipScore, Panels], ...]
-    parameters: int
-    device: str
 
     @property
     def measured(self) -> bool:
         """Whether any pixel was counted."""
         return self.refined.matrix.pixels > 0
-
-    @property
-    def looked_at(self) -> int:
-        """Chips the model was run on."""
-        return len(self.scores) + self.unlabelled
 
 
 def look_at(model: Path, store: ChipStore, stats: BandStats, *, device: str, progress: Progress) -> Findings:
@@ -157,43 +137,39 @@ def look_at(model: Path, store: ChipStore, stats: BandStats, *, device: str, pro
         ModelError: the model is damaged.
         ChipsError, ReadError: a chip is.
     """
-    split = "val" if store.chips("val") else "train"
-    of_split = store.chips(split)
-    chips = [of_split[at] for at in thinned(len(of_split), MAX_CHIPS)]
+    split, in_split, chips = chips_to_look_at(store, MAX_CHIPS)
     coarse, refined = Tally.of(len(store.classes)), Tally.of(len(store.classes))
     drawn_bands = shown_bands(store.band_names)
     scores: list[ChipScore] = []
-    worst: list[tuple[float, int, ChipScore, Panels]] = []
+    worst: Worst[tuple[ChipScore, Panels]] = Worst(MAX_PICTURED)
     changed = np.zeros(4, np.int64)
     runner = Runner.load(model, stats, device)
     progress.begin("report", len(chips), "chips")
-    for at, seen in enumerate(runner.run(chip, *store.read(chip)) for chip in chips):
+    for chip in chips:
+        seen = runner.run(chip, *store.read(chip))
         changed += np.bincount(_errors(seen)[_own(seen.chip)].ravel(), minlength=IGNORE + 1)[:4]
         score = _score(seen, coarse, refined)
         if score is not None:
             scores.append(score)
-            # The position breaks ties, so that chips and arrays are never compared.
-            entry = (score.wrong, -at, score, _panels(seen, drawn_bands))
-            (heapq.heappush if len(worst) < MAX_PICTURED else heapq.heappushpop)(worst, entry)
+            worst.add((score.wrong,), partial(_shown, score, seen, drawn_bands))
         progress.advance()
     progress.end()
     return Findings(
-        split=split,
-        in_split=len(of_split),
+        looked=Looked(
+            split=split,
+            in_split=in_split,
+            chips=len(chips),
+            parameters=runner.parameters,
+            device=runner.device,
+        ),
         scores=tuple(sorted(scores, key=lambda score: -score.wrong)),
         unlabelled=len(chips) - len(scores),
         coarse=coarse,
         refined=refined,
         mended=int(changed[MENDED]),
         spoiled=int(changed[SPOILED]),
-        pictured=tuple((score, panels) for _, _, score, panels in sorted(worst, key=_worst_first)),
-        parameters=runner.parameters,
-        device=runner.device,
+        pictured=worst.first(),
     )
-
-
-def _worst_first(entry: tuple[float, int, ChipScore, Panels]) -> tuple[float, int]:
-    return -entry[0], -entry[1]
 
 
 def _own(chip: Chip) -> tuple[slice, slice]:
@@ -239,6 +215,10 @@ def _errors(seen: Seen) -> Ids:
     before, after = seen.coarse == seen.labels, seen.refined == seen.labels
     errors = np.select([before & after, ~before & ~after, after], [RIGHT, WRONG, MENDED], SPOILED)
     return np.where(seen.labels == IGNORE, IGNORE, errors).astype(np.uint8)
+
+
+def _shown(score: ChipScore, seen: Seen, drawn_bands: Sequence[int]) -> tuple[ChipScore, Panels]:
+    return score, _panels(seen, drawn_bands)
 
 
 def _panels(seen: Seen, drawn_bands: Sequence[int]) -> Panels:

@@ -96,7 +96,8 @@ class Runner:
         import torch
 
         from geoseg.models.inference import predict_logits
-        from geoseg.models.pointrend import probability_margin, upsample
+        from geoseg.models.point_choice import probability_margin
+        from geoseg.models.points import upsample
 
         images = torch.from_numpy(self._stats.normalise(bands, valid)[np.newaxis]).to(self._where)
         images = images.contiguous(memory_format=torch.channels_last)

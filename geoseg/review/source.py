@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geoseg.chips.store import ChipStore
-from geoseg.config import MAX_CONFIG_BYTES, Config, load_config
+from geoseg.config import Config, DetectionConfig, Task
 from geoseg.errors import ConfigError, ModelError
 from geoseg.models.card import ModelCard, read_card
 from geoseg.page.numbers import some
+from geoseg.presets import MAX_CONFIG_BYTES, load_config
 from geoseg.progress import Progress
 from geoseg.review.log import Log
 from geoseg.review.look import Findings, look_at
+from geoseg.review.pick import Looked
+
+if TYPE_CHECKING:
+    from geoseg.review.look_instances import ObjectFindings
 
 CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 MODEL, BEST = "model.safetensors", "best.safetensors"
@@ -31,7 +37,8 @@ class Source:
         log: its epochs.
         model: the finished model, else the best so far, else ``None``.
         card: what the model says of itself.
-        findings: what the model makes of the chips.
+        findings: what a model that tells the class of every pixel makes of the chips.
+        objects: what a model that finds objects makes of them.
     """
 
     run: Path
@@ -43,6 +50,7 @@ class Source:
     model: Path | None
     card: ModelCard | None
     findings: Findings | None
+    objects: ObjectFindings | None
 
     @classmethod
     def gather(
@@ -59,11 +67,17 @@ class Source:
             raise ModelError(f"{run} is no run folder; give one that geoseg train made")
         config, text = _config(run / CONFIG)
         model = next((run / name for name in (MODEL, BEST) if (run / name).is_file()), None)
-        card = findings = None
+        card = findings = objects = None
         if model is not None:
             card = read_card(model)
             _check_fit(card, model, store)
-            findings = look_at(model, store, card.stats, device=device, progress=progress)
+            if card.task == "semantic":
+                findings = look_at(model, store, card.stats, device=device, progress=progress)
+            else:
+                from geoseg.review.look_instances import look_at_objects
+
+                rules = DetectionConfig() if config is None else config.detection
+                objects = look_at_objects(model, store, card, rules, device=device, progress=progress)
         return cls(
             run=run,
             store=store,
@@ -74,7 +88,21 @@ class Source:
             model=model,
             card=card,
             findings=findings,
+            objects=objects,
         )
+
+    @property
+    def task(self) -> Task:
+        """What the model tells; by the configuration while there is none."""
+        if self.card is not None:
+            return self.card.task
+        return self.store.task if self.config is None else self.config.model.task
+
+    @property
+    def looked(self) -> Looked | None:
+        """Which chips were looked at, if there is a model."""
+        found = self.findings or self.objects
+        return None if found is None else found.looked
 
     @property
     def finished(self) -> bool:
@@ -83,8 +111,8 @@ class Source:
 
     @property
     def best(self) -> int | None:
-        """Position in the log of the epoch with the best validation mIoU; ``None`` without validation."""
-        return self.log.best()
+        """Position in the log of the epoch with the best mIoU, or AP; ``None`` without validation."""
+        return self.log.best("val_miou" if self.task == "semantic" else "val_ap")
 
     @property
     def epochs_wanted(self) -> int | None:
@@ -112,11 +140,12 @@ class Source:
             notes.append(f"Left out: {lines} of the log that could not be read as an epoch.")
         if self.config is None:
             notes.append("The configuration cannot be read as one of this version; it is shown as it is.")
-        if self.findings and self.findings.looked_at < self.findings.in_split:
-            found = self.findings
+        looked = self.looked
+        if looked is not None and looked.chips < looked.in_split:
+            figures = "per-class figures, confusion" if self.task == "semantic" else "per-class figures"
             notes.append(
-                f"The model was run on {found.looked_at} of the {found.in_split} {found.split} chips, evenly "
-                "spread: per-class figures, confusion and chips are of these."
+                f"The model was run on {looked.chips} of the {looked.in_split} {looked.split} chips, evenly "
+                f"spread: {figures} and chips are of these."
             )
         return notes
 
@@ -135,6 +164,11 @@ def _config(path: Path) -> tuple[Config | None, str]:
 
 def _check_fit(card: ModelCard, model: Path, store: ChipStore) -> None:
     """Refuse chips of other classes or bands than the model's."""
+    if card.task == "instance" != store.task:
+        raise ModelError(
+            f"model {model} finds objects, and the chips in {store.folder} do not tell objects apart; "
+            "give the chips it was trained on"
+        )
     ours = (card.classes.names, len(card.band_names), card.dtype)
     if ours != (store.classes.names, len(store.band_names), store.dtype):
         raise ModelError(

@@ -10,7 +10,6 @@ from geoseg.page.picture import Ids, Rgb, data_address, jpeg, palette_png, ramp
 from geoseg.page.table import folded, table
 from geoseg.review.gallery import Legend, Picture, legends, row
 from geoseg.review.look import UNCERTAINTY_LEVELS, ChipScore, Findings, Panels
-from geoseg.review.scores import split_words
 
 MAX_BYTES = 3_200_000
 """Most bytes of pictures; base64 makes a third more of them. Chips that do not fit are left out."""
@@ -46,8 +45,8 @@ def worst_chips(found: Findings | None, store: ChipStore) -> Html | None:
             break
         places.append(_place(rank, chip_score, panels, files, store))
     words = (
-        f"The {len(places)} worst of {split_words(found)}, by the share of labelled pixels that the refined "
-        "prediction has wrong."
+        f"The {len(places)} worst of {found.looked.words()}, by the share of labelled pixels that the "
+        "refined prediction has wrong."
     )
     if found.unlabelled:
         words += f" {found.unlabelled} without labels are left out."

@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "tensorboard"
-_CURVES = {"loss": "loss", "coarse": "loss", "point": "loss", "auxiliary": "loss", "dice": "loss"} | {
+_LOSSES = ("loss", "coarse", "point", "auxiliary", "dice", "objectness", "proposal", "class", "box")
+_CURVES = dict.fromkeys(_LOSSES, "loss") | {
     "val_miou": "validation",
     "val_boundary_iou": "validation",
+    "val_ap": "validation",
+    "val_ap50": "validation",
+    "val_ap75": "validation",
+    "val_boundary_ap": "validation",
     "lr": "training",
     "samples_per_s": "training",
     "wait_share": "training",
@@ -37,9 +42,10 @@ class Board:
         for name, group in _CURVES.items():
             if row.get(name) is not None:
                 self._writer.add_scalar(f"{group}/{name}", row[name], epoch)
-        for name, iou in row["val_iou"].items():
-            if iou is not None:
-                self._writer.add_scalar(f"validation/iou {name}", iou, epoch)
+        for kind, key in (("iou", "val_iou"), ("ap", "val_class_ap")):
+            for name, score in row.get(key, {}).items():
+                if score is not None:
+                    self._writer.add_scalar(f"validation/{kind} {name}", score, epoch)
         self._writer.flush()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,18 +24,21 @@ from geoseg.chips.balance import rare_order
 from geoseg.chips.batches import ChipBatch, batches_of, epoch_order
 from geoseg.chips.dataset import ChipDataset
 from geoseg.chips.store import ChipStore
-from geoseg.config import Config, dump_config
+from geoseg.config import Config
 from geoseg.models.card import ModelCard
 from geoseg.models.checkpoint import save_model
-from geoseg.models.course import Course, append_row, cut_log
+from geoseg.models.course import Course, InstanceScores, Scores, append_row, cut_log
 from geoseg.models.resume import save_state
 from geoseg.models.trainer import Trainer
 from geoseg.models.world import World
 from geoseg.outputs import staged_file
+from geoseg.presets import dump_config
 from geoseg.progress import Progress
 from geoseg.training.board import Board
 from geoseg.training.folder import BEST, CONFIG, LAST, METRICS, MODEL
+from geoseg.training.table import table_row
 from geoseg.training.validate import validate
+from geoseg.training.validate_instances import validate_instances
 
 
 class Session:
@@ -151,7 +154,7 @@ class Session:
             figures = self._trainer.train_epoch(
                 epoch, batches, chips=len(self.train_set), stepped=self._stepped
             )
-        scores = validate(self._trainer, self.val_set, self._world, self._device)
+        scores = self._validated()
         course = self.course.after(scores)
         row = {"epoch": epoch, "step": self._trainer.steps_done} | scores.to_json() | figures.to_json()
         if self._world.is_first:
@@ -162,7 +165,11 @@ class Session:
         self.course = course
         if self._world.is_first and course.best_epoch == epoch:
             self._save_model(BEST)
-        self._progress.row(_table_row(row))
+        self._progress.row(table_row(row, figures.parts))
+
+    def _validated(self) -> Scores | InstanceScores:
+        check = validate_instances if self._config.model.task == "instance" else validate
+        return check(self._trainer, self.val_set, self._world, self._device)
 
     def _seen(self, epoch: int) -> int:
         """Chips of ``epoch`` trained on already."""
@@ -233,15 +240,3 @@ class Session:
             },
         )
         save_model(self._run / name, self._trainer.average, card)
-
-
-def _table_row(row: Mapping[str, Any]) -> dict[str, float | int | str]:
-    """The figures of an epoch that a person wants to watch."""
-    table = {key: row[key] for key in ("epoch", "lr", "loss", "coarse", "point")}
-    if row["val_miou"] is not None:
-        table |= {"val mIoU": row["val_miou"]}
-        table |= {name: "-" if iou is None else iou for name, iou in row["val_iou"].items()}
-        boundary = row["val_boundary_iou"]
-        table |= {"val BIoU": "-" if boundary is None else boundary}
-    waited = f"{100 * row['wait_share']:.0f}%"
-    return table | {"chips/s": row["samples_per_s"], "wait": waited, "s": row["seconds"]}

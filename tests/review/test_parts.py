@@ -22,7 +22,9 @@ from geoseg.page.markup import Html, el, escaped, join, visible
 from geoseg.page.matrix import MAX_CLASSES, confusions, gathered, matrix
 from geoseg.page.picture import jpeg, palette_png, ramp, shown_bands, shrunk_ids, shrunk_image, stretched
 from geoseg.review.curve import Line, chart, nice_ticks
+from geoseg.review.gallery import hex_of
 from geoseg.review.log import PART, Log, thinned
+from geoseg.review.worst_instances import FALSE, FOUND, MISSED
 
 
 class TestMarkup:
@@ -303,3 +305,14 @@ class TestColours:
         assert [name for name, _, _ in heats] == [f"h{at}" for at in range(11)]
         for name, ground, ink in heats:
             assert contrast(ground, ink) >= 4.5, name
+
+
+@pytest.mark.parametrize("vision", list(_VISION))
+def test_outlines_are_told_apart(vision: str) -> None:
+    strokes = (FOUND, MISSED, FALSE)
+    seen = [lab(_VISION[vision] @ linear(hex_of(stroke.color))) for stroke in strokes]
+    for one, other in combinations(seen, 2):
+        assert float(np.linalg.norm(one - other)) > 25
+    # Each lies on a black line, whatever the image is; and without any colour, dashes tell.
+    assert min(contrast(hex_of(stroke.color), "#000000") for stroke in strokes) >= 4.5
+    assert len({stroke.dashes for stroke in strokes}) == len(strokes)

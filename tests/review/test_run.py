@@ -18,8 +18,7 @@ import pytest
 import rasterio
 import torch
 from chip_folders import make_chips
-from runs_of_tests import BEST, Element, edit_chips, resplit, take_apart, write_run
-from scenes import not_georeferenced_is_fine
+from runs_of_tests import BEST, Element, decoded, edit_chips, resplit, take_apart, write_run
 
 from geoseg.chips.store import ChipStore
 from geoseg.classes import IGNORE, ClassMap
@@ -288,21 +287,6 @@ class TestFigures:
         folded = configuration.one("details")
         assert (run / "config.yaml").read_text().strip() in folded.text()
         assert "open" not in folded.attributes
-
-
-def decoded(image: Element) -> tuple[np.ndarray, np.ndarray]:
-    """(3, H, W) colours and (H, W) opaque, by GDAL."""
-    kind, _, content = str(image.attributes["src"]).partition(";base64,")
-    assert kind in {"data:image/png", "data:image/jpeg"}
-    bytes_ = base64.b64decode(content)
-    with not_georeferenced_is_fine(), rasterio.MemoryFile(bytes_) as memory, memory.open() as file:
-        if file.count == 3:
-            return file.read(), np.ones(file.shape, bool)
-        table = np.zeros((256, 4), np.uint8)
-        for at, color in file.colormap(1).items():
-            table[at] = color
-        rgba = table[file.read(1)]
-        return np.moveaxis(rgba[..., :3], -1, 0), rgba[..., 3] > 0
 
 
 class TestPage:
