@@ -161,6 +161,10 @@ for (name, one), other in zip(whole.named_parameters(), parts.parameters()):
     assert torch.allclose(one.grad, other.grad, rtol=1e-10, atol=1e-10), name
 for (name, one), other in zip(whole.named_buffers(), parts.buffers()):
     assert torch.allclose(one, other, rtol=1e-10), name
+# A process that ends with threads of gloo still running is aborted, now and then.
+del parts
+dist.barrier()
+dist.destroy_process_group()
 print("equal")
 """
 
@@ -171,7 +175,8 @@ def test_norms_over_processes_are_those_of_one() -> None:
     Path("normed.py").write_text(NORMED)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "normed.py"]
     done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=240)
-    assert done.stdout.split() == ["equal", "equal"], done.stderr
+    # Both write to one pipe, perhaps at once.
+    assert (done.returncode, done.stdout.count("equal")) == (0, 2), done.stderr
 
 
 def test_shares_are_even_in_order_and_complete() -> None:

@@ -210,15 +210,13 @@ def test_objects_come_out_at_the_resolution_of_the_chip(network: MaskRCNN) -> No
             assert column + mask.shape[1] <= 70
 
 
-def test_masks_that_nothing_refined_are_of_the_same_objects(
-    network: MaskRCNN, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lively = deepcopy(network.eval().roi_heads.masks)
+def test_masks_that_nothing_refined_are_of_the_same_objects(network: MaskRCNN) -> None:
+    network = deepcopy(network).eval()
+    lively = network.roi_heads.masks
     generator = torch.Generator().manual_seed(3)
     for parameter in lively.point_head.parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.5, generator=generator)
-    monkeypatch.setattr(network.roi_heads, "masks", lively)
     chip = images(1, 96)
     (found,) = network.detect(chip)
     ((again, first),) = network.detect_both(chip)
