@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +134,22 @@ def test_chips_without_objects_are_refused(chips: Path, tmp_path: Path) -> None:
         train(plain, run=tmp_path / "run", config=small())
     assert chips.is_dir()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_of_twice_the_batch(chips: Path, tmp_path: Path) -> None:
+    settings = ["points.per_object=16", "detection.proposals=20", "detection.train_boxes=16"]
+    settings += ["train.epochs=2", "train.precision=fp32"]
+    losses = []
+    for processes, batch in ((1, 2), (2, 1)):
+        run = tmp_path / str(processes)
+        sets = [part for text in [*settings, f"train.batch_size={batch}"] for part in ("--set", text)]
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        verb = ["-m", "geoseg_cli", "train", "--tiles", str(chips), "-o", str(run), "--no-report", *sets]
+        done = subprocess.run(
+            [sys.executable, *launch, *verb], capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        losses.append([row[name] for row in rows for name in ("loss", *LOSSES)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
