@@ -7,13 +7,10 @@ step is the public function behind the verb of the same name.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from geoseg.config import (
     TrainConfig,
     VectorizeConfig,
 )
+from geoseg.demo_steps import MARKER, Steps, new_folder
 from geoseg.errors import GeosegError
 from geoseg.evaluate import CompareReport, EvaluateReport, compare
 from geoseg.mapview.atlas import Sources
@@ -46,9 +44,6 @@ from geoseg.scoring.page import objects, side_by_side
 from geoseg.tile import tile
 from geoseg.train import train
 from geoseg.vectorize import vectorize
-
-MARKER = "demo.json"
-"""File that marks a folder as a demo's: only such a one is overwritten. Holds the report in the end."""
 
 TRAIN_PX = 1536
 UNSEEN_PX = 1024
@@ -151,8 +146,8 @@ def demo(
         GeosegError: a stage failed.
     """
     check_output_folder(output, overwrite=overwrite, marker=MARKER)
-    with _new_folder(output):
-        work = _Demo(output, seed, device, progress, page=report, command=command)
+    with new_folder(output):
+        work = _Demo(output, seed, device, Steps(progress), page=report, command=command)
         done = work.run(epochs, train_px, unseen_px, threads)
         (output / MARKER).write_text(json.dumps(done.to_json(), indent=2) + "\n", encoding="utf-8")
     return done
@@ -184,17 +179,16 @@ class _Demo:
     folder: Path
     seed: int
     device: str
-    progress: Progress
+    steps: Steps
     page: bool
     command: str | None
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, epochs: int, train_px: int, unseen_px: int, threads: int | None) -> DemoReport:
         started = time.monotonic()
         seen, seen_labels = self._make("train", self.seed, train_px)
         scene, labels = self._make("unseen", self.seed + 1, unseen_px)
         chips, run = self.folder / "chips", self.folder / "run"
-        with self._stage("tile", "cut the scene and its labels into chips"):
+        with self.steps.step("tile", "cut the scene and its labels into chips"):
             cut = TileConfig(
                 size_px=_CHIP_PX,
                 overlap_px=_OVERLAP_PX,
@@ -203,30 +197,30 @@ class _Demo:
                 val_share=_VAL_SHARE,
                 test_share=0.0,
             )
-            tile([seen], [seen_labels], chips, cut, progress=self.progress)
-        with self._stage("train", "train DeepLabV3 + PointRend from random weights"):
+            tile([seen], [seen_labels], chips, cut, progress=self.steps.progress)
+        with self.steps.step("train", "train DeepLabV3 + PointRend from random weights"):
             model = train(
                 chips,
                 run=run,
                 config=demo_config(ChipStore.open(chips).classes.names, epochs),
                 device=self.device,
                 threads=threads,
-                progress=self.progress,
+                progress=self.steps.progress,
             ).model
         uncertainty = self.folder / "uncertainty.tif"
         predicted = self._predict("predict", scene, model, refine=True, uncertainty=uncertainty)
         mask = predicted.output
         mask_coarse = self._predict("predict_coarse", scene, model, refine=False).output
         polygons = self.folder / "parcels.gpkg"
-        with self._stage("vectorize", "turn the mask into polygons"):
+        with self.steps.step("vectorize", "turn the mask into polygons"):
             config = VectorizeConfig(min_area=MIN_AREA)
-            vectors = vectorize(mask, polygons, config, progress=self.progress)
-        with self._stage("evaluate", "compare both masks with the true polygons"):
+            vectors = vectorize(mask, polygons, config, progress=self.steps.progress)
+        with self.steps.step("evaluate", "compare both masks with the true polygons"):
             scoring = EvaluateConfig(class_column=CLASS_COLUMN, objects=True)
-            both = compare([mask_coarse, mask], labels, scoring, progress=self.progress)
+            both = compare([mask_coarse, mask], labels, scoring, progress=self.steps.progress)
             coarse, refined = (each for each in both.reports if isinstance(each, EvaluateReport))
         overlay = self.folder / "overlay.png"
-        with self._stage("draw", "draw the picture"):
+        with self.steps.step("draw", "draw the picture"):
             _draw(overlay, scene, polygons, mask_coarse, mask)
         files = Sources(
             scene=scene,
@@ -253,13 +247,13 @@ class _Demo:
             polygon_count=vectors.polygons,
             refined=refined,
             coarse=coarse,
-            stage_seconds=dict(self.seconds),
+            stage_seconds=dict(self.steps.seconds),
             seconds=time.monotonic() - started,
         )
 
     def _make(self, name: str, seed: int, size_px: int) -> tuple[Path, Path]:
         scene, labels = self.folder / f"scene_{name}.tif", self.folder / f"labels_{name}.gpkg"
-        with self._stage("scenes", f"make a scene of farmland: {scene.name}"):
+        with self.steps.step("scenes", f"make a scene of farmland: {scene.name}"):
             write_farmland(scene, labels, seed=seed, size_px=size_px)
         return scene, labels
 
@@ -267,7 +261,7 @@ class _Demo:
         self, stage: str, scene: Path, model: Path, *, refine: bool, uncertainty: Path | None = None
     ) -> PredictReport:
         mask = self.folder / ("mask.tif" if refine else "mask_coarse.tif")
-        with self._stage(stage, f"predict the unseen scene {'with' if refine else 'without'} refinement"):
+        with self.steps.step(stage, f"predict the unseen scene {'with' if refine else 'without'} refinement"):
             # Chips of twice the training size: fewer edges, and less to do twice.
             config = PredictConfig(
                 refine=refine, precision="fp32", size_px=2 * _CHIP_PX, overlap_px=_CHIP_PX // 2
@@ -279,7 +273,7 @@ class _Demo:
                 config=config,
                 uncertainty=uncertainty,
                 device=self.device,
-                progress=self.progress,
+                progress=self.steps.progress,
             )
 
     def _report(
@@ -292,7 +286,7 @@ class _Demo:
     ) -> Path | None:
         """The page. What was made is worth more than it: what goes wrong is only told."""
         page = self.folder / "report.html"
-        with self._stage("report", "write a page to look at in a browser"):
+        with self.steps.step("report", "write a page to look at in a browser"):
             try:
                 write_report(
                     files,
@@ -303,19 +297,12 @@ class _Demo:
                     ran=predicted,
                     title="geoseg demo: farmland that training never saw",
                     command=self.command,
-                    progress=self.progress,
+                    progress=self.steps.progress,
                 )
             except (GeosegError, OSError) as error:
-                self.progress.warn(f"no {page.name}: {error}")
+                self.steps.progress.warn(f"no {page.name}: {error}")
                 return None
         return page
-
-    @contextlib.contextmanager
-    def _stage(self, name: str, what: str) -> Iterator[None]:
-        self.progress.note(f"{name}: {what}")
-        started = time.monotonic()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
 
 
 def _more_scores(refined: EvaluateReport, both: CompareReport) -> Html:
@@ -335,25 +322,3 @@ def _draw(overlay: Path, scene: Path, polygons: Path, mask_coarse: Path, mask: P
     draw_overlay(
         overlay, scene=scene, polygons=read_vector(polygons), classes=classes, masks=[mask_coarse, mask]
     )
-
-
-@contextlib.contextmanager
-def _new_folder(path: Path) -> Iterator[None]:
-    """Make ``path`` anew; when the block fails, remove it and put back what was there.
-
-    Not made beside its place as other outputs are, because the stages name the files they write.
-    """
-    with tempfile.TemporaryDirectory(prefix=".geoseg-", dir=path.absolute().parent) as aside:
-        before = Path(aside) / "before"
-        if path.exists():
-            path.rename(before)
-        try:
-            path.mkdir()
-            # If even the clean-up is killed, the folder can be overwritten.
-            (path / MARKER).write_text("{}\n", encoding="utf-8")
-            yield
-        except BaseException:
-            shutil.rmtree(path, ignore_errors=True)
-            if before.exists():
-                before.rename(path)
-            raise

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rasterio.windows import Window
 from runs_of_tests import take_apart
 
 from geoseg.classes import IGNORE
-from geoseg.demo import MARKER, demo, demo_config
+from geoseg.demo import demo, demo_config
+from geoseg.demo_objects import demo_objects
+from geoseg.demo_steps import MARKER
 from geoseg.errors import ConfigError, OutputError
 from geoseg.raster.gdal import read_vector
 from geoseg.raster.mask import open_mask
@@ -100,3 +103,34 @@ def test_the_whole_pipeline_from_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(OutputError, match="exists"):
         demo(tmp_path / "demo", **TINY)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_the_way_of_objects_from_nothing(tmp_path: Path) -> None:
+    tiny: dict[str, Any] = {"epochs": 1, "villages": 2, "unseen_px": 256, "device": "cpu"}
+    report = demo_objects(tmp_path / "roofs", seed=3, **tiny)
+
+    made = {path.name for path in report.output.iterdir()}
+    assert made == {
+        "chips", "demo.json", "labels_train_01.gpkg", "labels_train_02.gpkg", "labels_unseen.gpkg",
+        "overlay.png", "report.html", "roofs.gpkg", "run", "scene_train_01.tif", "scene_train_02.tif",
+        "scene_unseen.tif",
+    }  # fmt: skip
+    assert json.loads((report.output / MARKER).read_text()) == json.loads(json.dumps(report.to_json()))
+    found, truth = read_vector(report.polygons), read_vector(report.labels)
+    assert (found["score"] >= 0.05).all()
+    assert report.objects == (found["score"] >= 0.5).sum()
+    detections = report.scores.objects.detections
+    assert detections is not None
+    assert detections.all.predicted == len(found)
+    # A score is of whole roofs: those of the scene, less slivers that its edge cut.
+    assert 0 < detections.all.truth <= len(truth)
+    assert report.overlay.read_bytes().startswith(b"\x89PNG")
+    assert report.report is not None
+    page = take_apart(report.report.read_text(encoding="utf-8"))
+    titles = [vector["title"] for vector in json.loads(page.one("script", id="map-data").text())["vectors"]]
+    assert titles == (["polygons", "labels"] if report.objects else ["labels"])
+    assert set(report.stage_seconds) == {"scenes", "tile", "train", "predict", "evaluate", "draw", "report"}
+
+    with pytest.raises(OutputError, match="exists"):
+        demo_objects(tmp_path / "roofs", **tiny)

@@ -16,6 +16,7 @@ from geoseg_cli.progress import TerminalProgress
 
 if TYPE_CHECKING:
     from geoseg.demo import DemoReport
+    from geoseg.demo_objects import DemoObjectsReport
     from geoseg.estimate import Estimate
     from geoseg.export import ExportReport
     from geoseg.merge import MergeReport
@@ -95,9 +96,9 @@ def print_table(columns: Columns, *, first: str = "class", stderr: bool = True) 
         return
     # Text, not markup: a class may be called [red].
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(Text(first), overflow="fold")
+    table.add_column(Text(terminal.one_line(first)), overflow="fold")
     for name in shown:
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(Text(terminal.one_line(name)), justify="right", overflow="fold")
     for row in rows:
         cells = [Text(number(values.get(row))) for values in shown.values()]
         table.add_row(Text(terminal.one_line(str(row))), *cells)
@@ -353,6 +354,22 @@ def show_demo(talk: Talk, done: DemoReport) -> None:
         lines=[
             f"mIoU {number(done.refined.miou)} on land that training never saw "
             f"({number(done.coarse.miou)} without refinement)",
+            f"look at {done.report or done.overlay} in a browser, or open {done.polygons} in QGIS",
+            f"wrote {done.output} in {terminal.clock(done.seconds)}",
+        ],
+        then=["info", done.model],
+    )
+
+
+def show_demo_objects(talk: Talk, done: DemoObjectsReport) -> None:
+    """What ``demo --task instance`` made, and how well it found the roofs."""
+    every, ranked = done.scores.objects.all, done.scores.objects.detections
+    assert ranked is not None
+    talk.show(
+        done.to_json(),
+        lines=[
+            f"found {done.objects:,} roofs of {every.truth:,} on land that training never saw",
+            f"AP50 {number(ranked.all.ap50)} · AP {number(ranked.all.ap)} · F1 {number(every.f1)}",
             f"look at {done.report or done.overlay} in a browser, or open {done.polygons} in QGIS",
             f"wrote {done.output} in {terminal.clock(done.seconds)}",
         ],

@@ -27,7 +27,8 @@ from geoseg.models.roi_points import features_at, grid_points, known_at, masks_a
 
 COARSE_SIDE = 7
 _READ_SIDE = 14
-_COARSE_WIDTH = 1024
+WIDER = 4
+"""Hidden features of the heads of boxes and coarse maps, for a channel of the pyramid."""
 FINE_STRIDE = 4
 FINE_MAP = "0"
 
@@ -58,11 +59,10 @@ class CoarseHead(nn.Module):
     def __init__(self, *, channels: int, classes: int) -> None:
         super().__init__()
         self.classes = classes
+        width = WIDER * channels
         self.reduce = nn.Conv2d(channels, channels, 2, stride=2)
-        self.hidden = nn.ModuleList(
-            [nn.Linear(channels * COARSE_SIDE**2, _COARSE_WIDTH), nn.Linear(_COARSE_WIDTH, _COARSE_WIDTH)]
-        )
-        self.predictor = nn.Linear(_COARSE_WIDTH, classes * COARSE_SIDE**2)
+        self.hidden = nn.ModuleList([nn.Linear(channels * COARSE_SIDE**2, width), nn.Linear(width, width)])
+        self.predictor = nn.Linear(width, classes * COARSE_SIDE**2)
         for layer in (self.reduce, *self.hidden):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)

@@ -17,7 +17,6 @@ from geoseg.config import DetectionConfig, ModelConfig
 from geoseg.models.instances import Target
 from geoseg.models.losses import ProcessMean
 from geoseg.models.points import point_sample
-from geoseg.models.pyramid import PYRAMID_CHANNELS
 from geoseg.models.randomness import ChipSampler
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
@@ -54,7 +53,7 @@ class ChipProposals(RegionProposalNetwork):  # type: ignore[misc]
         depth = 2 if "_v2_" in config.architecture else 1
         super().__init__(
             anchors,
-            _FloatHead(PYRAMID_CHANNELS, len(_ASPECT_RATIOS), conv_depth=depth),
+            _FloatHead(config.pyramid_width, len(_ASPECT_RATIOS), conv_depth=depth),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=256,

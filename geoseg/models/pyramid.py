@@ -18,7 +18,6 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from geoseg.config import ModelConfig
 from geoseg.models.backbone import BATCH_NORM_MOMENTUM, fit_bands, load_pretrained
 
-PYRAMID_CHANNELS = 256
 COARSEST_STRIDE = 64
 """Stride of the coarsest map, which is a pooled one."""
 SIDE_MULTIPLE = 32
@@ -77,7 +76,7 @@ def build_pyramid(config: ModelConfig, *, bands: int) -> BackboneWithFPN:
         body,
         return_layers={layer: str(level) for level, layer in enumerate(trunk.taps)},
         in_channels_list=list(trunk.taps.values()),
-        out_channels=PYRAMID_CHANNELS,
+        out_channels=config.pyramid_width,
         norm_layer=nn.BatchNorm2d if "_v2_" in config.architecture else None,
     )
     if config.backbone_weights is not None:

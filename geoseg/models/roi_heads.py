@@ -20,13 +20,11 @@ from geoseg.config import DetectionConfig, ModelConfig, PointConfig
 from geoseg.models.conv_masks import ConvMasks
 from geoseg.models.instances import Detections, Target
 from geoseg.models.losses import ProcessMean
-from geoseg.models.mask_branch import FINE_MAP, FINE_STRIDE, Lesson, PointRendMasks
+from geoseg.models.mask_branch import FINE_MAP, FINE_STRIDE, WIDER, Lesson, PointRendMasks
 from geoseg.models.proposals import box_distance, mostly_unknown, share_of
-from geoseg.models.pyramid import PYRAMID_CHANNELS
 from geoseg.models.randomness import ChipSampler
 
 _POOLED = 7
-_HIDDEN = 1024
 _POSITIVE_SHARE = 0.25
 _BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
@@ -36,15 +34,18 @@ class InstanceHeads(RoIHeads):  # type: ignore[misc]
 
     def __init__(self, config: ModelConfig, detection: DetectionConfig, *, classes: int) -> None:
         v2 = "_v2_" in config.architecture
+        channels, hidden = config.pyramid_width, WIDER * config.pyramid_width
         if v2:
-            shape = (PYRAMID_CHANNELS, _POOLED, _POOLED)
-            box_head: nn.Module = FastRCNNConvFCHead(shape, [256] * 4, [_HIDDEN], norm_layer=nn.BatchNorm2d)
+            shape = (channels, _POOLED, _POOLED)
+            box_head: nn.Module = FastRCNNConvFCHead(
+                shape, [channels] * 4, [hidden], norm_layer=nn.BatchNorm2d
+            )
         else:
-            box_head = TwoMLPHead(PYRAMID_CHANNELS * _POOLED**2, _HIDDEN)
+            box_head = TwoMLPHead(channels * _POOLED**2, hidden)
         super().__init__(
             MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=_POOLED, sampling_ratio=2),
             box_head,
-            FastRCNNPredictor(_HIDDEN, classes),
+            FastRCNNPredictor(hidden, classes),
             fg_iou_thresh=0.5,
             bg_iou_thresh=0.5,
             batch_size_per_image=detection.train_boxes,
@@ -57,12 +58,10 @@ class InstanceHeads(RoIHeads):  # type: ignore[misc]
         self.fg_bg_sampler = ChipSampler(detection.train_boxes, _POSITIVE_SHARE)
         self.masks: PointRendMasks | ConvMasks
         if config.mask_head == "conv":
-            self.masks = ConvMasks(
-                channels=PYRAMID_CHANNELS, classes=classes, norm=nn.BatchNorm2d if v2 else None
-            )
+            self.masks = ConvMasks(channels=channels, classes=classes, norm=nn.BatchNorm2d if v2 else None)
         else:
             self.masks = PointRendMasks(
-                channels=PYRAMID_CHANNELS,
+                channels=channels,
                 classes=classes,
                 width=config.head_width,
                 depth=config.head_depth,

@@ -341,3 +341,19 @@ def test_backbone_weights_from_a_file() -> None:
     other = config.model_copy(update={"architecture": "maskrcnn_resnet50_fpn_v2_pointrend"})
     with pytest.raises(ModelError, match=r"give torchvision weights of resnet50$"):
         build_pyramid(other, bands=3)
+
+
+@pytest.mark.parametrize("mask_head", ["pointrend", "conv"])
+def test_a_slim_pyramid_learns_and_detects(mask_head: str) -> None:
+    config = ModelConfig.model_validate(
+        {"architecture": SMALL, "pyramid_width": 32, "mask_head": mask_head, "norm": "batch"}
+    )
+    model = build_instance_model(config, bands=2, classes=3, detection=FEW).train()
+    assert {values.shape[1] for values in model.backbone(images(1)).values()} == {32}
+    # The widest of the usual network has 256 channels of 7 x 7 places; nothing may be left at that width.
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    assert max(max(module.in_features, module.out_features) for module in linear) == 32 * 7 * 7
+    weighted_sum(model(images(1), [TWO], generators=generators(1)), LossConfig()).backward()  # type: ignore[no-untyped-call]
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    (found,) = model.eval().detect(images(1))
+    assert len(found) == len(found.masks) == 6
