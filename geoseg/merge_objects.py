@@ -35,6 +35,7 @@ class MergeObjectsReport:
         area_m2: of each class name; ``None`` when the scene has no known place.
         vertices: of all polygons, the closing one of each ring included.
         detections: of all chips; an object has several where chips overlap.
+        covered: objects left out because surer ones cover them.
         crumbs: pieces left out because they do not hang together with the rest of their object.
         nodata_pixels: pixels without data, or not asked for.
         blocks: blocks of all shards.
@@ -52,6 +53,7 @@ class MergeObjectsReport:
     area_m2: dict[str, float] | None
     vertices: int
     detections: int
+    covered: int
     crumbs: int
     nodata_pixels: int
     blocks: int
@@ -79,7 +81,8 @@ def merge_objects(
     Args:
         shards: files that ``geoseg predict --shard`` wrote with an instance model, in any order.
         output: the layer to write; as for :func:`geoseg.predict_objects.predict_objects`, like what follows.
-        config: of which ``simplify_px`` is heeded; all else was decided when the shards were made.
+        config: of which ``min_visible`` and ``simplify_px`` are heeded; all else was decided when the shards
+            were made.
         ids: where to write a raster of the ids.
         mask: where to write a mask of the objects' classes.
         qml: also write styles for QGIS, beside layer and mask.
@@ -93,6 +96,7 @@ def merge_objects(
         WriteError: the disk is full.
     """
     started = time.monotonic()
+    config = config or PredictConfig()
     outputs = ObjectOutputs(layer=output, ids=ids, mask=mask, qml=qml)
     check_object_outputs(outputs, overwrite=overwrite, inputs=shards)
     found = ShardSet.open(shards)
@@ -107,7 +111,8 @@ def merge_objects(
         geobox=found.facts.geobox,
         classes=found.facts.classes,
         tags=found.facts.tags,
-        simplify_px=(config or PredictConfig()).simplify_px,
+        min_visible=config.min_visible,
+        simplify_px=config.simplify_px,
         progress=progress,
     )
     classes = found.facts.classes
@@ -122,6 +127,7 @@ def merge_objects(
         area_m2=made.areas_of(classes),
         vertices=made.vertices,
         detections=made.detections,
+        covered=made.covered,
         crumbs=made.crumbs,
         nodata_pixels=made.nodata_pixels,
         blocks=len(found.owner),

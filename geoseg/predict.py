@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rasterio.windows import Window
 
@@ -19,13 +19,13 @@ from geoseg.classes import IGNORE
 from geoseg.config import PredictConfig
 from geoseg.errors import OutputError
 from geoseg.models.card import find_model
-from geoseg.outputs import check_output_folder, remove_leftovers
+from geoseg.outputs import remove_leftovers
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.qml import style_of
 from geoseg.raster.remote import local, shown, stem
 from geoseg.render.assemble import assemble, check_outputs, named_outputs
-from geoseg.render.journal import journal_folder, missing, open_journal
-from geoseg.render.many import check_distinct, each_scene
+from geoseg.render.journal import journal_folder, may_replace, missing, open_journal
+from geoseg.render.many import ManyReport, predict_each
 from geoseg.render.memory import peak_so_far_mb
 from geoseg.render.part import Bounds
 from geoseg.render.plan import POLYGON_SUFFIXES, LayerName
@@ -144,7 +144,8 @@ def predict(
             f"-o {output.with_suffix('.tif')}, and make polygons of it with geoseg vectorize"
         )
     inputs = local(path for path in (scene, aoi) if path is not None)
-    check_outputs(outputs, overwrite=overwrite, inputs=inputs, qml=qml)
+    replace = may_replace(output, overwrite=overwrite, resume=resume)
+    check_outputs(outputs, overwrite=replace, inputs=inputs, qml=qml)
     resources = resources or Resources()
     request = Request(
         scene=scene,
@@ -204,33 +205,7 @@ def predict(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictManyReport:
-    """What :func:`predict_many` did.
-
-    Attributes:
-        output: the folder of the masks.
-        done: a report for each scene predicted.
-        skipped: scenes that an earlier run had finished.
-        failed: what was wrong, by scene.
-        seconds: wall time.
-    """
-
-    output: Path
-    done: list[PredictReport]
-    skipped: list[Path]
-    failed: dict[str, str]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {
-            "output": str(self.output),
-            "done": [report.to_json() for report in self.done],
-            "skipped": [shown(path) for path in self.skipped],
-            "failed": self.failed,
-            "seconds": self.seconds,
-        }
+PredictManyReport: TypeAlias = ManyReport[PredictReport]
 
 
 def predict_many(
@@ -262,22 +237,11 @@ def predict_many(
         OutputError: outputs exist, or two scenes would get the same one.
         ModelError: the model cannot be used.
     """
-    started = time.monotonic()
     folders = named_outputs(output, probabilities, uncertainty)
-    jobs = {
-        scene: {name: folder / f"{stem(scene)}.tif" for name, folder in folders.items()} for scene in scenes
-    }
-    check_distinct({scene: paths["mask"] for scene, paths in jobs.items()})
     find_model(options.get("model"))
-    for folder in folders.values():
-        if not folder.is_dir():
-            check_output_folder(folder, overwrite=False, marker="")
-            folder.mkdir()
-    finished = [scene for scene, paths in jobs.items() if resume and paths["mask"].exists() and not overwrite]
-    for scene, paths in jobs.items():
-        if scene not in finished:
-            check_outputs(paths, overwrite=overwrite, inputs=local(scenes), qml=qml)
-    left = {scene: paths for scene, paths in jobs.items() if scene not in finished}
+
+    def check(paths: dict[LayerName, Path], replace: bool) -> None:
+        check_outputs(paths, overwrite=replace, inputs=local(scenes), qml=qml)
 
     def one(scene: Path, paths: dict[LayerName, Path]) -> PredictReport:
         return predict(
@@ -292,7 +256,17 @@ def predict_many(
             **options,
         )
 
-    done, failed = each_scene(left, one, progress)
-    return PredictManyReport(
-        output=output, done=done, skipped=finished, failed=failed, seconds=time.monotonic() - started
+    return predict_each(
+        {
+            scene: {name: folder / f"{stem(scene)}.tif" for name, folder in folders.items()}
+            for scene in scenes
+        },
+        output,
+        folders=folders.values(),
+        first=lambda paths: paths["mask"],
+        check=check,
+        run=one,
+        overwrite=overwrite,
+        resume=resume,
+        progress=progress,
     )

@@ -11,19 +11,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rasterio.windows import Window
 
 from geoseg.config import PredictConfig
 from geoseg.models.card import find_model
-from geoseg.outputs import check_output_folder, remove_leftovers
+from geoseg.outputs import remove_leftovers
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.qml import style_of
 from geoseg.raster.remote import local, shown, stem
 from geoseg.render.deliver import ObjectOutputs, check_object_outputs, deliver
-from geoseg.render.journal import journal_folder, missing, open_journal
-from geoseg.render.many import check_distinct, each_scene
+from geoseg.render.journal import journal_folder, may_replace, missing, open_journal
+from geoseg.render.many import ManyReport, predict_each
 from geoseg.render.memory import peak_so_far_mb
 from geoseg.render.part import Bounds
 from geoseg.render.plan import OBJECT_LAYERS
@@ -48,6 +48,7 @@ class PredictObjectsReport:
         area_m2: of each class name; ``None`` when the scene has no known place.
         vertices: of all polygons, the closing one of each ring included.
         detections: of all chips; an object has several where chips overlap.
+        covered: objects left out because surer ones cover them.
         crumbs: pieces left out because they do not hang together with the rest of their object.
         nodata_pixels: pixels without data, or not asked for.
         chips: chips that went through the network.
@@ -73,6 +74,7 @@ class PredictObjectsReport:
     area_m2: dict[str, float] | None
     vertices: int
     detections: int
+    covered: int
     crumbs: int
     nodata_pixels: int
     chips: int
@@ -148,7 +150,8 @@ def predict_objects(
     config = config or PredictConfig()
     outputs = ObjectOutputs(layer=output, ids=ids, mask=mask, qml=qml)
     inputs = local(path for path in (scene, aoi) if path is not None)
-    check_object_outputs(outputs, overwrite=overwrite, inputs=inputs)
+    replace = may_replace(output, overwrite=overwrite, resume=resume)
+    check_object_outputs(outputs, overwrite=replace, inputs=inputs)
     resources = resources or Resources()
     request = Request(
         scene=scene,
@@ -181,6 +184,7 @@ def predict_objects(
                 geobox=session.geobox,
                 classes=session.card.classes,
                 tags=session.tags,
+                min_visible=config.min_visible,
                 simplify_px=config.simplify_px,
                 progress=progress,
             )
@@ -198,6 +202,7 @@ def predict_objects(
         area_m2=made.areas_of(classes),
         vertices=made.vertices,
         detections=made.detections,
+        covered=made.covered,
         crumbs=made.crumbs,
         nodata_pixels=made.nodata_pixels,
         chips=counts.seen,
@@ -213,33 +218,7 @@ def predict_objects(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictManyObjectsReport:
-    """What :func:`predict_many_objects` did.
-
-    Attributes:
-        output: the folder of the layers.
-        done: a report for each scene predicted.
-        skipped: scenes that an earlier run had finished.
-        failed: what was wrong, by scene.
-        seconds: wall time.
-    """
-
-    output: Path
-    done: list[PredictObjectsReport]
-    skipped: list[Path]
-    failed: dict[str, str]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {
-            "output": str(self.output),
-            "done": [report.to_json() for report in self.done],
-            "skipped": [shown(path) for path in self.skipped],
-            "failed": self.failed,
-            "seconds": self.seconds,
-        }
+PredictManyObjectsReport: TypeAlias = ManyReport[PredictObjectsReport]
 
 
 def predict_many_objects(
@@ -271,7 +250,6 @@ def predict_many_objects(
         OutputError: outputs exist, or two scenes would get the same one.
         ModelError: the model cannot be used.
     """
-    started = time.monotonic()
     find_model(options.get("model"))
     jobs = {
         scene: ObjectOutputs(
@@ -282,15 +260,9 @@ def predict_many_objects(
         )
         for scene in scenes
     }
-    check_distinct({scene: outputs.layer for scene, outputs in jobs.items()})
-    for folder in (output, ids, mask):
-        if folder is not None and not folder.is_dir():
-            check_output_folder(folder, overwrite=False, marker="")
-            folder.mkdir()
-    finished = [scene for scene, made in jobs.items() if resume and made.layer.exists() and not overwrite]
-    left = {scene: outputs for scene, outputs in jobs.items() if scene not in finished}
-    for outputs in left.values():
-        check_object_outputs(outputs, overwrite=overwrite, inputs=local(scenes))
+
+    def check(outputs: ObjectOutputs, replace: bool) -> None:
+        check_object_outputs(outputs, overwrite=replace, inputs=local(scenes))
 
     def one(scene: Path, outputs: ObjectOutputs) -> PredictObjectsReport:
         return predict_objects(
@@ -305,7 +277,14 @@ def predict_many_objects(
             **options,
         )
 
-    done, failed = each_scene(left, one, progress)
-    return PredictManyObjectsReport(
-        output=output, done=done, skipped=finished, failed=failed, seconds=time.monotonic() - started
+    return predict_each(
+        jobs,
+        output,
+        folders=(output, ids, mask),
+        first=lambda outputs: outputs.layer,
+        check=check,
+        run=one,
+        overwrite=overwrite,
+        resume=resume,
+        progress=progress,
     )

@@ -105,7 +105,7 @@ def report(
             sections.append(_model(made_of, card, None))
         text = without_map(title or output.stem, [*sections, *told])
         return _written(text, output, None, started)
-    with open_atlas(sources) as atlas:
+    with open_atlas(sources, None if card is None else card.classes) as atlas:
         tally = None if atlas.mask is None else count_all(atlas.mask, progress)
         drawn = bundle(atlas, progress)
         if made_of is not None and card is not None:

@@ -15,7 +15,10 @@ from scenes import north_up, ramp, write_class_raster, write_labels, write_scene
 from geoseg.classes import IGNORE, ClassMap
 from geoseg.raster.mask import CLASSES_TAG
 
-HOSTILE = "</script><img src=x onerror=document.title='hit'><b>&'\"\u202e"
+HOSTILE = "</script><img src=x onerror=document.title='hit'><b>&'\""
+NOTE = f"{HOSTILE}\u202e"
+"""What turns the direction of writing is no part of a class's name."""
+
 CLASSES = ClassMap(names=("land", "field", HOSTILE), colors=("#8C8C8C", "#E69F00", "#56B4E9"), background=0)
 
 
@@ -47,7 +50,12 @@ def write_map(folder: Path, transform: Affine | None = None) -> tuple[Path, Path
     parcels = write_labels(
         folder / "parcels.gpkg",
         outlines(transform),
-        columns={"class_name": ["field", HOSTILE], "area_m2": [14600.0, 7500.0], "note": [HOSTILE, None]},
+        columns={
+            "class_name": ["field", HOSTILE],
+            "area_m2": [14600.0, 7500.0],
+            "note": [NOTE, None],
+            "score": [0.415, 0.9],
+        },
     )
     return scene, mask, parcels
 

@@ -60,12 +60,22 @@ def detections_of(ids: NDArray[Any], *, classes: int = 3) -> Detections:
 
 
 class ExactDetector:
-    """Sees the objects whose ids the first band holds."""
+    """Sees the objects whose ids the bands hold; those of different bands may overlap."""
 
     device = torch.device("cpu")
 
     def detect(self, images: torch.Tensor) -> list[Detections]:
-        return [detections_of(image[0].round().to(torch.int64).numpy()) for image in images]
+        return [self._of(image.round().to(torch.int64).numpy()) for image in images]
+
+    def _of(self, bands: NDArray[Any]) -> Detections:
+        layers = [detections_of(ids) for ids in bands]
+        return Detections(
+            boxes=torch.cat([layer.boxes for layer in layers]),
+            labels=torch.cat([layer.labels for layer in layers]),
+            scores=torch.cat([layer.scores for layer in layers]),
+            masks=tuple(mask for layer in layers for mask in layer.masks),
+            offsets=torch.cat([layer.offsets for layer in layers]),
+        )
 
 
 def crowd(
@@ -89,16 +99,22 @@ def crowd(
     return ids
 
 
-def write_card(path: Path, *, size_px: int = 64) -> Path:
+def write_card(path: Path, *, size_px: int = 64, bands: int = 1) -> Path:
     """A file that says it is an instance model, but has no weights: a test puts a detector in its place."""
     card = ModelCard(
         architecture=ModelConfig(architecture="maskrcnn_resnet50_fpn_pointrend"),
         points=PointConfig(),
         classes=ClassMap.from_names(["background", "field", "house"], background=0),
-        band_names=("ids",),
+        band_names=tuple(f"ids {band}" for band in range(1, bands + 1)),
         dtype="uint8",
         # Bands as they are: (value - 0) / 1.
-        stats=BandStats(count=(100,), mean=(0.0,), m2=(100.0,), minimum=(0.0,), maximum=(255.0,)),
+        stats=BandStats(
+            count=(100,) * bands,
+            mean=(0.0,) * bands,
+            m2=(100.0,) * bands,
+            minimum=(0.0,) * bands,
+            maximum=(255.0,) * bands,
+        ),
         gsd_m=0.5,
         size_px=size_px,
         geoseg_version="0",

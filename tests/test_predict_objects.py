@@ -201,6 +201,93 @@ def test_shards_make_the_same(tmp_path: Path, folder: Path, scene: Path, whole: 
         merge_objects(shards, tmp_path / "again.fgb")
 
 
+def duplicates(shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Ids (2, H, W): houses that touch, in rows; and over most of them a shifted one, surer or less sure."""
+    houses, twice = np.zeros((2, *shape), np.uint8)
+    rng = np.random.default_rng(3)
+    number = 0
+    for top in range(4, shape[0] - 24, 26):
+        for left in range(4, shape[1] - 20, 16):
+            houses[top : top + 20, left : left + 16] = 1 + 7 * number % 250
+            if number % 3:
+                down, right = rng.integers(1, 5, 2)
+                high, wide = rng.integers(6, 12, 2)
+                twice[top + down : top + down + high, left + right : left + right + wide] = (
+                    2 + 11 * number % 249
+                )
+            number += 1
+    return np.stack([houses, twice])
+
+
+def test_duplicates_are_left_out_however_the_work_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("geoseg.render.cover.band_rows", lambda _: 11)
+    model = write_card(tmp_path / "model.safetensors", bands=2)
+    layers = duplicates((90, 200))
+    scene = write_scene(tmp_path / "scene.tif", layers, transform=north_up(0.5))
+    made = {name: tmp_path / name for name in ("one", "many", "shards", "all")}
+    for folder in made.values():
+        folder.mkdir()
+    report = run(scene, made["one"], tmp_path, model=model)
+    run(scene, made["many"], tmp_path, model=model, resources=Resources(workers=4))
+    assert same(made["one"], made["many"])
+    output = made["shards"] / "o.fgb"
+    for index in (1, 2):
+        predict_shard(scene, output, ShardId(index=index, count=2), model=model, config=EXACT)
+    shards = sorted(map(str, made["shards"].glob("*.shard-*")))
+    words = ["merge", *shards, "-o", str(output), "--simplify", "0", "--json"]
+    words += ["--ids", str(made["shards"] / "ids.tif"), "--mask", str(made["shards"] / "mask.tif")]
+    assert main(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert same(made["one"], made["shards"])
+    # A surer house takes what is smaller and lies within it; a less sure one keeps more than half beside it.
+    every = run(
+        scene, made["all"], tmp_path, model=model, config=EXACT.model_copy(update={"min_visible": 0.0})
+    )
+    houses, twice = pieces(layers[0]).max(), pieces(layers[1]).max()
+    assert told["covered"] == report.covered > 3
+    assert every.covered == 0
+    assert sum(report.objects.values()) == houses + twice - report.covered
+    assert main([*words, "--overwrite", "--min-visible", "0"]) == 0
+    assert same(made["all"], made["shards"])
+
+
+def test_the_page_shows_objects_by_class_and_score(
+    folder: Path, scene: Path, ids: NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(folder / "model.safetensors")
+    common = ["--model", model, "--simplify", "0", "--precision", "fp32"]
+    assert main(["predict", str(scene), "-o", "o.gpkg", *common, "--report", "page.html", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["report"] == "page.html"
+    text = Path("page.html").read_text(encoding="utf-8")
+    data = json.loads(text.partition('id="map-data">')[2].partition("</script>")[0])
+    (layer,) = data["vectors"]
+    columns = {name: values for name, values, *_ in layer["columns"]}
+    assert layer["count"] == len(columns["score"]) == sum(told["objects"].values())
+    assert layer["scored"]
+    by_id = pyogrio.read_dataframe("o.gpkg", layer="parcels").set_index("id")
+    np.testing.assert_allclose(columns["score"], by_id.score[columns["id"]])
+    # Classes have the colours of the model, not those of the order of their names.
+    assert {name: color for name, color, _ in data["classes"].values()} == {
+        "field": "#E69F00",
+        "house": "#56B4E9",
+    }
+    assert "maskrcnn_resnet50_fpn_pointrend" in text
+    # Where nothing is found, the page shows the scene.
+    empty = write_scene(Path("empty.tif"), np.zeros((1, 70, 70), np.uint8))
+    assert main(["predict", str(empty), "-o", "none.gpkg", *common, "--report", "none.html"]) == 0
+    assert Path("none.html").exists()
+    scenes = [str(scene), str(empty)]
+    assert main(["predict", *scenes, "-o", "made", *common, "--report", "pages"]) == 0
+    assert {path.name for path in Path("pages").iterdir()} == {"scene.html", "empty.html"}
+    capsys.readouterr()
+    assert main(["predict", *scenes, "-o", "made", *common, "--report", "pages", "--resume"]) == 0
+    assert main(["predict", str(scene), "-o", "p.gpkg", *common, "--report", "p.html", "--shard", "1/2"]) == 2
+    assert "--report shows a finished prediction; leave it out here" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("window", [Window(41, 37, 100, 90), Window(220, 0, 10, 150), Window(0, 149, 1, 1)])
 def test_window_is_cut_out_of_the_whole(
     tmp_path: Path, folder: Path, scene: Path, truth: NDArray[np.int64], window: Window

@@ -10,7 +10,7 @@ import typer
 from geoseg.errors import InputError
 from geoseg.outputs import check_output
 from geoseg_cli import objects, options, report
-from geoseg_cli.options import OUTPUT, Overwrite, Qml, setting
+from geoseg_cli.options import OUTPUT, Overwrite, Qml
 
 
 def merge(
@@ -45,31 +45,10 @@ def merge(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    ids: Annotated[
-        Path | None,
-        typer.Option(
-            "--ids",
-            help="Also write which object each pixel is of: int32, 0 where there is none. Objects only.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(
-            "--mask",
-            help="Also write a mask of the classes of objects. Objects only.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    simplify_px: Annotated[
-        float | None,
-        setting(
-            "PredictConfig.simplify_px",
-            "--simplify",
-            help="How far in pixels lines of objects may move; 0 keeps the pixel edges. Objects only.",
-            panel=OUTPUT,
-        ),
-    ] = None,
+    ids: objects.Ids = None,
+    mask: objects.ClassMask = None,
+    min_visible: objects.MinVisible = None,
+    simplify_px: objects.Simplify = None,
     qml: Qml = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -99,7 +78,8 @@ def merge(
         if polygons:
             from geoseg.merge_objects import merge_objects
 
-            config = options.config_of(context, "PredictConfig", simplify_px=simplify_px)
+            given = {"min_visible": min_visible, "simplify_px": simplify_px}
+            config = options.config_of(context, "PredictConfig", **given)
             outputs: dict[str, Any] = {"ids": ids, "mask": mask, "qml": qml}
             made_objects = merge_objects(
                 shards, output, config=config, overwrite=overwrite, progress=progress, **outputs

@@ -4,15 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from geoseg.errors import GeosegError, InputError
-from geoseg.raster.remote import file_name
-from geoseg_cli import report, terminal
+from geoseg.raster.remote import file_name, is_remote
+from geoseg_cli import pages, report, terminal
+from geoseg_cli.options import OUTPUT, setting
 
 if TYPE_CHECKING:
     from geoseg.merge_objects import MergeObjectsReport
     from geoseg.predict_objects import PredictManyObjectsReport, PredictObjectsReport
+    from geoseg.report import PageReport
+
+Ids = Annotated[
+    Path | None,
+    typer.Option(
+        "--ids",
+        help="Also write which object each pixel is of: int32, 0 where there is none. Objects only.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ClassMask = Annotated[
+    Path | None,
+    typer.Option(
+        "--mask",
+        help="Also write a mask of the classes of objects. Objects only.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+MinVisible = Annotated[
+    float | None,
+    setting(
+        "PredictConfig.min_visible",
+        "--min-visible",
+        help="Leave out objects that keep less of their pixels beside surer ones, 0 to 1. Objects only.",
+        panel=OUTPUT,
+    ),
+]
+Simplify = Annotated[
+    float | None,
+    setting(
+        "PredictConfig.simplify_px",
+        "--simplify",
+        help="How far in pixels lines of objects may move; 0 keeps the pixel edges. Objects only.",
+        panel=OUTPUT,
+    ),
+]
 
 
 def detects_objects(model: Path | None) -> bool:
@@ -52,48 +91,76 @@ def predict(
     ids: Path | None,
     mask: Path | None,
     qml: bool,
+    page: Path | None,
+    pages_at: dict[Path, Path],
     progress: Any,
     **common: Any,
 ) -> None:
-    """Detect objects and tell of it."""
+    """Detect objects and tell of it.
+
+    Args:
+        talk: knows how.
+        scenes: where to look.
+        output: the layer, or a folder of them.
+        many: whether it is a folder.
+        ids: where to write their raster of ids, or a folder.
+        mask: where to write their mask, or a folder.
+        qml: also write styles.
+        page: the folder of the pages of several scenes.
+        pages_at: the page of each scene, if asked for.
+        progress: told what is being done.
+        common: as for :func:`geoseg.predict_objects.predict_objects`.
+    """
     from geoseg.predict_objects import predict_many_objects, predict_objects
 
     common |= {"ids": ids, "mask": mask, "qml": qml, "progress": progress}
     if not many:
         done = predict_objects(scenes[0], output, **common)
         progress.end()
-        show(talk, done)
+        written = pages.write_prediction(
+            talk, done, pages_at.get(scenes[0]), progress, overwrite=common["overwrite"]
+        )
+        show(talk, done, page=written)
         return
     all_done = predict_many_objects(scenes, output, **common)
     progress.end()
-    show_many(talk, all_done)
+    for each in all_done.done:
+        pages.write_prediction(talk, each, pages_at.get(each.scene), progress, overwrite=common["overwrite"])
+    show_many(talk, all_done, pages=page)
     if all_done.failed:
         raise GeosegError(f"{len(all_done.failed)} of {len(scenes)} scenes failed; see the warnings above")
 
 
-def show(talk: report.Talk, done: PredictObjectsReport | MergeObjectsReport) -> None:
-    """What ``predict`` or ``merge`` made of objects."""
+def show(
+    talk: report.Talk, done: PredictObjectsReport | MergeObjectsReport, *, page: PageReport | None = None
+) -> None:
+    """What ``predict`` or ``merge`` made of objects, and the page about it."""
+    scene: Path | None = getattr(done, "scene", None)
     further = [f"wrote {path}" for path in (done.ids, done.mask, done.style) if path]
     talk.show(
-        done.to_json(),
+        done.to_json() | ({"report": str(page.output)} if page else {}),
         table={"objects": done.objects, "area m2": done.area_m2},
         lines=[
             *further,
+            *report.page_lines(page),
             f"wrote {done.output} ({sum(done.objects.values()):,} objects of {done.detections:,} detections) "
             f"in {terminal.clock(done.seconds)}",
         ],
-        then=["view", done.output],
+        then=() if scene is None or is_remote(scene) else ["view", scene, done.output],
     )
 
 
-def show_many(talk: report.Talk, done: PredictManyObjectsReport) -> None:
-    """What ``predict`` made of several scenes."""
+def show_many(talk: report.Talk, done: PredictManyObjectsReport, *, pages: Path | None) -> None:
+    """What ``predict`` made of several scenes, and the folder of their pages."""
     counts = {file_name(each.scene): each.objects for each in done.done}
     names = dict.fromkeys(name for found in counts.values() for name in found)
     before = f", {len(done.skipped)} were there" if done.skipped else ""
     talk.show(
-        done.to_json(),
+        done.to_json() | {"reports": None if pages is None else str(pages)},
         table={name: {scene: found.get(name) for scene, found in counts.items()} for name in names},
         first="scene",
-        lines=[f"wrote {len(done.done)} layers to {done.output}{before} in {terminal.clock(done.seconds)}"],
+        lines=[
+            *([f"wrote pages to {pages}, to look at in a browser"] if pages is not None else []),
+            f"wrote {len(done.done)} layers to {done.output}{before} in {terminal.clock(done.seconds)}",
+        ],
     )

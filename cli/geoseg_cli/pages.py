@@ -16,6 +16,7 @@ from geoseg_cli import report
 if TYPE_CHECKING:
     from geoseg.mapview.atlas import Sources
     from geoseg.predict import PredictReport
+    from geoseg.predict_objects import PredictObjectsReport
     from geoseg.report import PageReport
 
 
@@ -53,11 +54,23 @@ def pages_of(
     outputs: list[Path],
     *,
     many: bool,
+    suffix: str,
     aoi: Path | None,
     overwrite: bool,
     resume: bool,
 ) -> dict[Path, Path]:
-    """The page of each scene; refuses what cannot or must not be written."""
+    """The page of each scene; refuses what cannot or must not be written.
+
+    Args:
+        page: where it goes, or a folder.
+        scenes: the scenes.
+        outputs: what is made of them; the first is what a scene is finished with.
+        many: whether these are folders.
+        suffix: of what a scene is finished with, in a folder.
+        aoi: file of polygons.
+        overwrite: whether pages are replaced.
+        resume: whether finished scenes are left alone.
+    """
     inputs = local([*scenes, *([aoi] if aoi is not None else [])])
     if not many:
         check_page(page, overwrite=overwrite, inputs=inputs, outputs=outputs)
@@ -67,22 +80,32 @@ def pages_of(
     targets = {scene: page / f"{stem(scene)}.html" for scene in scenes}
     for scene, target in targets.items():
         # A finished scene is left alone, and so is its page.
-        if page.is_dir() and not (resume and (outputs[0] / f"{stem(scene)}.tif").exists()):
+        if page.is_dir() and not (resume and (outputs[0] / f"{stem(scene)}{suffix}").exists()):
             check_page(target, overwrite=overwrite, inputs=inputs)
     return targets
 
 
 def write_prediction(
-    talk: report.Talk, done: PredictReport, page: Path | None, progress: Any, overwrite: bool
+    talk: report.Talk,
+    done: PredictReport | PredictObjectsReport,
+    page: Path | None,
+    progress: Any,
+    *,
+    overwrite: bool,
 ) -> PageReport | None:
-    """The page of a mask, when one is asked for."""
+    """The page of a mask or of objects, when one is asked for."""
     if page is None:
         return None
     from geoseg.mapview.atlas import Sources
+    from geoseg.predict import PredictReport
 
     # What is on a server is not fetched again for a picture of it.
     scene = None if is_remote(done.scene) else done.scene
-    sources = Sources(scene=scene, mask=done.output, uncertainty=done.uncertainty)
+    if isinstance(done, PredictReport):
+        sources = Sources(scene=scene, mask=done.output, uncertainty=done.uncertainty)
+    else:
+        found = done.output if sum(done.objects.values()) else None
+        sources = Sources(scene=scene, mask=done.mask, parcels=found)
     return write_page(
         talk,
         sources,

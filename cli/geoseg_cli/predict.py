@@ -137,31 +137,10 @@ def predict(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    ids: Annotated[
-        Path | None,
-        typer.Option(
-            "--ids",
-            help="Also write which object each pixel is of: int32, 0 where there is none. Objects only.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(
-            "--mask",
-            help="Also write a mask of the classes of objects. Objects only.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    simplify_px: Annotated[
-        float | None,
-        setting(
-            "PredictConfig.simplify_px",
-            "--simplify",
-            help="How far in pixels lines of objects may move; 0 keeps the pixel edges. Objects only.",
-            panel=OUTPUT,
-        ),
-    ] = None,
+    ids: objects.Ids = None,
+    mask: objects.ClassMask = None,
+    min_visible: objects.MinVisible = None,
+    simplify_px: objects.Simplify = None,
     scale: Annotated[
         int | None,
         setting(
@@ -178,8 +157,8 @@ def predict(
         typer.Option(
             "--report",
             metavar="PAGE",
-            help="Also write a page to look at in a browser, .html: the mask on a map, time and memory, the "
-            "model. For several scenes a folder of them.",
+            help="Also write a page to look at in a browser, .html: mask or objects on a map, time and "
+            "memory, the model. For several scenes a folder of them.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -268,21 +247,28 @@ def predict(
         options.check_labels(aoi)
     for path in (output, probabilities, uncertainty, ids, mask):
         if path is not None and not many and not dry_run and shard is None:
-            check_output(path, overwrite=overwrite, inputs=local(scenes))
+            # What a run that is gone on with may replace is found out later.
+            check_output(path, overwrite=overwrite or resume, inputs=local(scenes))
     options.check_model(model)
     detects = objects.detects_objects(model)
     objects.check_options(
         objects=detects,
-        for_pixels={"--probabilities": probabilities, "--uncertainty": uncertainty, "--report": page},
+        for_pixels={"--probabilities": probabilities, "--uncertainty": uncertainty},
         for_objects={"--ids": ids, "--mask": mask},
     )
     targets: dict[Path, Path] = {}
     if page is not None:
         if dry_run or shard is not None:
-            raise InputError("--report shows a finished mask; leave it out here")
-        outputs = [path for path in (output, probabilities, uncertainty) if path is not None]
+            raise InputError("--report shows a finished prediction; leave it out here")
         targets = pages.pages_of(
-            page, scenes, outputs, many=many, aoi=aoi, overwrite=overwrite, resume=resume
+            page,
+            scenes,
+            [path for path in (output, probabilities, uncertainty, ids, mask) if path is not None],
+            many=many,
+            suffix=".gpkg" if detects else ".tif",
+            aoi=aoi,
+            overwrite=overwrite,
+            resume=resume,
         )
     config = options.config_of(
         context,
@@ -300,6 +286,7 @@ def predict(
         nodata=nodata,
         on_error=on_error,
         min_score=min_score,
+        min_visible=min_visible,
         simplify_px=simplify_px,
     )
     part: dict[str, Any] = {
@@ -347,12 +334,15 @@ def predict(
             return
         if detects:
             del common["probabilities"], common["uncertainty"]
-            objects.predict(talk, scenes, output, many=many, ids=ids, mask=mask, qml=qml, **common)
+            made_of: dict[str, Any] = {"ids": ids, "mask": mask, "qml": qml, "pages_at": targets}
+            objects.predict(talk, scenes, output, many=many, page=page, **made_of, **common)
             return
         if not many:
             done = run(scenes[0], output, qml=qml, **common)
             progress.end()
-            written = pages.write_prediction(talk, done, targets.get(scenes[0]), progress, overwrite)
+            written = pages.write_prediction(
+                talk, done, targets.get(scenes[0]), progress, overwrite=overwrite
+            )
             report.show_predict(talk, done, page=written)
             return
         from geoseg.predict import predict_many
@@ -361,7 +351,7 @@ def predict(
         progress.end()
         folder = page if targets else None
         for each in all_done.done:
-            pages.write_prediction(talk, each, targets.get(each.scene), progress, overwrite)
+            pages.write_prediction(talk, each, targets.get(each.scene), progress, overwrite=overwrite)
     report.show_predict_many(talk, all_done, pages=folder)
     if all_done.failed:
         raise GeosegError(f"{len(all_done.failed)} of {len(scenes)} scenes failed; see the warnings above")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from geoseg.classes import ClassMap
 from geoseg.errors import InputError, LabelsError, SceneError
 from geoseg.mapview.layers import ClassLayer, ImageLayer, RampLayer
 from geoseg.mapview.legend import Legend
@@ -147,8 +148,12 @@ class Atlas:
 
 
 @contextlib.contextmanager
-def open_atlas(sources: Sources) -> Iterator[Atlas]:
+def open_atlas(sources: Sources, classes: ClassMap | None = None) -> Iterator[Atlas]:
     """Open all files; they are closed when the block ends.
+
+    Args:
+        sources: the files.
+        classes: names and colours of polygons, if known; a mask tells its own.
 
     Raises:
         InputError: there is neither scene nor mask.
@@ -175,7 +180,8 @@ def open_atlas(sources: Sources) -> Iterator[Atlas]:
             rasters.append(RasterView(title="uncertainty", kind="ramp", layer=ramp, opacity=0.8, shown=False))
         mask = next((view.layer for view in masks if isinstance(view.layer, ClassLayer)), None)
         ground = Ground(box, base)
-        vectors, legend = _vectors(sources, ground, None if mask is None else mask.legend)
+        known = None if classes is None or mask is not None else Legend.of_classes(classes)
+        vectors, legend = _vectors(sources, ground, known if mask is None else mask.legend)
         yield Atlas(
             sources=sources,
             base=base,

@@ -84,7 +84,7 @@ def columns_of(frame: geopandas.GeoDataFrame, kept: NDArray[np.int64]) -> dict[s
 def _values(values: NDArray[Any]) -> Sequence[Any]:
     """Plain Python values, made when asked for: numbers stay an array."""
     if values.dtype.kind in "iubf":
-        return _Numbers(values)
+        return Numbers(values)
     if values.dtype.kind == "M":
         return [_text(value) for value in np.datetime_as_string(values, unit="s")]
     made: dict[str, str] = {}
@@ -92,17 +92,21 @@ def _values(values: NDArray[Any]) -> Sequence[Any]:
     return [None if text is None else made.setdefault(text, text) for text in map(_text, values)]
 
 
-class _Numbers(Sequence[Any]):
-    """Numbers of an array as Python's own; not-a-number is ``None``."""
+class Numbers(Sequence[Any]):
+    """Numbers of an array as Python's own; not-a-number is ``None``.
 
-    def __init__(self, values: NDArray[Any]) -> None:
-        self._values = values
+    Attributes:
+        array: (F,) the numbers.
+    """
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.array)
 
     def __getitem__(self, at: Any) -> Any:
-        value = self._values[at].item()
+        value = self.array[at].item()
         if isinstance(value, float):
             return float(f"{value:.7g}") if math.isfinite(value) else None
         return value

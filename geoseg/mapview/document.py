@@ -11,7 +11,7 @@ import numpy as np
 
 from geoseg import __version__
 from geoseg.classes import IGNORE
-from geoseg.mapview import facts
+from geoseg.mapview import facts, sureness
 from geoseg.mapview.atlas import Atlas, RasterView, VectorView
 from geoseg.mapview.bundle import Bundle
 from geoseg.mapview.layers import STEPS, ramp_colors
@@ -128,6 +128,7 @@ def _map(atlas: Atlas, tally: Tally | None, bundled: Bundle | None) -> Html:
         el("fieldset", el("legend", "Layers"), *layers, _switches(atlas)),
         _classes(atlas, tally),
         _errors(atlas),
+        sureness.controls(atlas),
         _ramp(atlas),
         _help(),
         class_="map-panel",
@@ -253,7 +254,7 @@ def _help() -> Html:
     keys: list[tuple[Node, str]] = [
         ("arrows, +, −", "move and zoom"),
         ("Enter", "what is in the middle"),
-        ("N, P", "next and previous polygon, by size"),
+        ("N, P", "next and previous polygon, the largest first"),
         ("Esc", "close what was told"),
     ]
     return el(
@@ -279,7 +280,13 @@ def _data(atlas: Atlas, tally: Tally | None, bundled: Bundle | None) -> dict[str
             for at, view in enumerate(atlas.rasters)
         ],
         "vectors": [
-            {"title": view.title, "dashed": view.dashed, "shown": view.shown, "count": len(view.parcels)}
+            {
+                "title": view.title,
+                "dashed": view.dashed,
+                "shown": view.shown,
+                "count": len(view.parcels),
+                "scored": sureness.scores_of(view.parcels) is not None,
+            }
             | (bundled.vectors[at] if bundled else {})
             for at, view in enumerate(atlas.vectors)
         ],

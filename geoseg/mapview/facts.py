@@ -144,7 +144,7 @@ def model(path: Path, card: ModelCard, made_by: str | None) -> Html:
     differs = made_by is not None and made_by not in {own, own[: len(made_by)]}
     note = "The mask says that another model made it." if differs else None
     scores = card.training.get("scores")
-    miou = scores.get("miou") if isinstance(scores, dict) else None
+    miou, ap50 = (scores.get(name) if isinstance(scores, dict) else None for name in ("miou", "ap50"))
     pairs: list[tuple[Node, Node]] = [
         ("network", str(network.architecture)),
         ("classes", name_of(", ".join(card.classes.names))),
@@ -152,6 +152,7 @@ def model(path: Path, card: ModelCard, made_by: str | None) -> Html:
         ("ground sampling", "unknown" if card.gsd_m is None else f"{card.gsd_m:.4g} m"),
         ("chips", f"{card.size_px} px"),
         ("validation mIoU", f"{miou:.3f}" if isinstance(miou, float) else None),
+        ("validation AP50", f"{ap50:.3f}" if isinstance(ap50, float) else None),
         ("geoseg", name_of(card.geoseg_version)),
         ("file", join(name_of(path.name), f", {size(path.stat().st_size)}")),
         ("SHA-256", el("code", own)),

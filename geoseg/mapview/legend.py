@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from geoseg.classes import IGNORE, default_color, hex_digits_to_rgb
+from geoseg.classes import IGNORE, ClassMap, default_color, hex_digits_to_rgb
 from geoseg.page.picture import Rgb
 from geoseg.raster.categories import read_categories
 from geoseg.raster.mask import Mask
@@ -45,6 +45,13 @@ class Legend:
                 at: "#{:02X}{:02X}{:02X}".format(*rgb) for at, rgb in mask.palette().items() if at < IGNORE
             }
         return cls.named(names, colors, background=None if classes is None else classes.background)
+
+    @classmethod
+    def of_classes(cls, classes: ClassMap) -> Legend:
+        """From classes that are known, such as a model's."""
+        return cls.named(
+            dict(enumerate(classes.names)), dict(enumerate(classes.colors)), background=classes.background
+        )
 
     @classmethod
     def named(cls, names: dict[int, str], colors: dict[int, str], *, background: int | None = None) -> Legend:

@@ -73,7 +73,8 @@ function fromFile() {
       return { features: seen, more: false };
     },
     feature: async (layer, number) => tell(layer, loaded[layer].find((feature) => feature.number === number)),
-    ranked: async (layer, rank) => tell(layer, loaded[layer][rank % loaded[layer].length]),
+    ranked: async (layer, rank, sure) => tell(layer, loaded[layer].filter(({ number }) => sure(number))[rank]),
+    scores: async (layer) => data.vectors[layer].columns.find(([name]) => name === "score")[1],
   };
 }
 
@@ -104,7 +105,14 @@ function fromServer() {
       return { features, more: bytes[0] === 1 };
     },
     feature: (layer, number, level) => tell(`f/${layer}/${number}/${level}`),
-    ranked: (layer, rank) => tell(`n/${layer}/${rank}`),
+    ranked: (layer, rank) => tell(`n/${layer}/${rank}/${Math.round(100 * least)}`),
+    scores: async (layer) => {
+      const view = new DataView(await (await ask(`s/${layer}`)).arrayBuffer());
+      return Array.from({ length: view.byteLength / 2 }, (_, at) => {
+        const steps = view.getUint16(2 * at, true);
+        return steps === 65535 ? null : steps / 10000;
+      });
+    },
   };
 }
 
@@ -321,6 +329,11 @@ const holds = (feature, x, y) => {
   return feature.rings.reduce((inside, ring) => inside !== inRing(ring, x, y), false);
 };
 
+// Those without a score are always sure enough.
+const sureEnough = (layer, number) => (layer.scores?.[number] ?? 1) >= least;
+const isShown = (layer, feature) => classOf(feature.type).shown && sureEnough(layer, feature.number);
+let least = 0;
+
 const patternsOf = new Map();
 function fillOf(context, id) {
   const type = classOf(id);
@@ -348,7 +361,7 @@ const OutlineLayer = Layer.extend({
     canvas.style.width = canvas.style.height = "100%";
     const context = canvas.getContext("2d");
     context.scale(sharp, sharp);
-    const shown = tile.found.features.filter((feature) => classOf(feature.type).shown);
+    const shown = tile.found.features.filter((feature) => isShown(this, feature));
     const paths = shown.map((feature) => this.path(feature, box, scale));
     shown.forEach((feature, at) => {
       context.fillStyle = fillOf(context, feature.type);
@@ -384,7 +397,7 @@ const OutlineLayer = Layer.extend({
   hit(x, y) {
     const found = this.tileAt(x, y)?.found?.features ?? [];
     // The smallest is on top.
-    return found.findLast((feature) => classOf(feature.type).shown && holds(feature, x, y)) ?? null;
+    return found.findLast((feature) => isShown(this, feature) && holds(feature, x, y)) ?? null;
   },
 });
 
@@ -447,6 +460,25 @@ for (const [id, wanted] of [["map-all", true], ["map-none", false]]) {
     repaint();
   });
 }
+// ---- scores: polygons below the least one are not shown
+
+const scored = layers.filter(({ layer, kind }) => kind === "outlines" && data.vectors[layer.number].scored);
+async function leaveUnsure() {
+  const slider = byId("map-least");
+  for (const { layer } of scored) layer.scores ??= await source.scores(layer.number);
+  least = Number(slider.value) === Number(slider.min) ? 0 : slider.value / 100;
+  byId("map-least-told").textContent = (slider.value / 100).toFixed(2);
+  const counts = scored.map(({ layer, title }) => {
+    const sure = layer.scores.filter((_, number) => sureEnough(layer, number)).length;
+    return `${sure.toLocaleString("en")} of ${layer.scores.length.toLocaleString("en")} ${title}`;
+  });
+  byId("map-count").textContent = counts.join(", ");
+  repaint();
+}
+byId("map-least")?.addEventListener("input", leaveUnsure);
+if (scored.length) leaveUnsure();
+byId("map-order")?.addEventListener("change", () => { rank = -1; });
+
 byId("map-patterns")?.addEventListener("change", (event) => {
   patterned = event.target.checked;
   repaint();
@@ -624,10 +656,17 @@ let rank = -1, turn = 0;  // an answer that comes after the next question is not
 async function step(by) {
   const entry = shownLayers().reverse().find(({ kind }) => kind === "outlines");
   if (!entry) return;
-  const count = data.vectors[entry.layer.number].count;
-  rank = (rank + by + count) % count;
+  const { number, scores } = entry.layer;
+  const order = scores ? byId("map-order").value : "size";
+  const sure = (one) => sureEnough(entry.layer, one);
+  const numbers = scores && [...scores.keys()].filter(sure);
+  const count = numbers?.length ?? data.vectors[number].count;
+  if (!count) return;
+  rank = (Math.min(rank, count - 1) + by + count) % count;
   const mine = ++turn;
-  const feature = await source.ranked(entry.layer.number, rank).catch(() => null);
+  if (order !== "size") numbers.sort((one, other) => (order === "sure" ? -1 : 1) * ((scores[one] ?? 1) - (scores[other] ?? 1)));
+  const asked = order === "size" ? source.ranked(number, rank, sure) : source.feature(number, numbers[rank], 0);
+  const feature = await asked.catch(() => null);
   if (!feature || mine !== turn) return;
   const [left, top, right, bottom] = feature.box;
   map.fitBounds(L.latLngBounds([top, left], [bottom, right]).pad(0.6), { maxZoom: 1, animate: false });

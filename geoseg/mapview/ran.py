@@ -1,4 +1,4 @@
-"""What it took to make a mask, as a section of its page. Who made it is not this room's business."""
+"""What it took to predict, as a section of the page. Who made it is not this room's business."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from geoseg.page.table import facts, tiles
 
 
 class Ran(Protocol):
-    """How a prediction went, such as :class:`geoseg.predict.PredictReport`."""
+    """How a prediction went, such as :class:`geoseg.predict.PredictReport` tells."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -57,7 +57,7 @@ def section(ran: Ran) -> Html:
     entries: list[tuple[str, str, Node]] = [("time", duration(ran.seconds), rest)]
     if ran.seconds > 0 and not before:
         speed = height * width / ran.seconds / 1e6
-        entries.append(("speed", f"{speed:.3g}\u00a0Mpx/s", "pixels of the mask"))
+        entries.append(("speed", f"{speed:.3g}\u00a0Mpx/s", "pixels of the output"))
     if ran.peak_mb is not None:
         entries.append(("memory", _memory(ran.peak_mb), "at its peak, of the whole process"))
     pairs: list[tuple[Node, Node]] = [

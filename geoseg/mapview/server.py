@@ -26,6 +26,7 @@ from geoseg.mapview.atlas import Atlas, VectorView
 from geoseg.mapview.document import MOST_ENLARGED, served_policy
 from geoseg.mapview.parcels import STEPS_A_PIXEL, TOLERANCE_PX
 from geoseg.mapview.pyramid import TILE_PX
+from geoseg.mapview.sureness import packed, scores_of
 
 HOST = "127.0.0.1"
 MAX_ADDRESS = 200
@@ -43,7 +44,8 @@ AT_ONCE = 4
 _MARGIN_PX = 8
 _TILE = re.compile(r"(r|v)/(\d{1,2})/(-?\d{1,2})/(\d{1,6})/(\d{1,6})")
 _FEATURE = re.compile(r"f/(\d{1,2})/(\d{1,9})/(-?\d{1,2})")
-_NEXT = re.compile(r"n/(\d{1,2})/(\d{1,9})")
+_NEXT = re.compile(r"n/(\d{1,2})/(\d{1,9})/(\d{1,3})")
+_SCORES = re.compile(r"s/(\d{1,2})")
 
 Answer = tuple[str, bytes]
 """Type and content."""
@@ -92,6 +94,8 @@ class Tiles:
             return self._feature(*(int(part) for part in found.groups()))
         if found := _NEXT.fullmatch(asked):
             return self._next(*(int(part) for part in found.groups()))
+        if found := _SCORES.fullmatch(asked):
+            return self._scores(int(found[1]))
         return None
 
     def _keep(self, asked: str, made: Answer) -> None:
@@ -139,13 +143,21 @@ class Tiles:
             return None
         return self._told(view, number, level)
 
-    def _next(self, layer: int, rank: int) -> Answer | None:
-        """The polygon with that rank by size."""
+    def _next(self, layer: int, rank: int, percent: int) -> Answer | None:
+        """The polygon with that rank by size, of those whose score is not below a percentage."""
         view = self._view(layer)
         if view is None:
             return None
-        order = self._orders[layer]
-        return self._told(view, int(order[rank % len(order)]), 0)
+        order, scores = self._orders[layer], scores_of(view.parcels)
+        if scores is not None:
+            order = order[~(scores[order] < percent / 100)]
+        return None if not len(order) else self._told(view, int(order[rank % len(order)]), 0)
+
+    def _scores(self, layer: int) -> Answer | None:
+        """Scores of all polygons of a layer."""
+        view = self._view(layer)
+        scores = None if view is None else scores_of(view.parcels)
+        return None if scores is None else ("application/octet-stream", packed(scores))
 
     def _told(self, view: VectorView, number: int, level: int) -> Answer:
         parcels, pixel = view.parcels, 2.0**level

@@ -21,6 +21,7 @@ from geoseg.raster.geobox import GeoBox
 from geoseg.raster.layers import ids_layer, mask_layer
 from geoseg.raster.qml import style_of
 from geoseg.render.blocks import BlockGrid
+from geoseg.render.cover import seen_rows, uncovered
 from geoseg.render.fuse import Fusion, fuse
 from geoseg.render.gather import Gathered, ReadBlock
 from geoseg.render.overlap import compare
@@ -38,7 +39,6 @@ from geoseg.vector.write import DRIVERS, LayerWriter, check_layer_output
 _NOTHING = 0
 """Class of what is no object, where nothing else is called background."""
 
-_DIGITS = 6
 _SCORE_DIGITS = 4
 
 
@@ -73,6 +73,7 @@ class Delivered:
         area_m2: of each class id; ``None`` where the scene has no known place.
         vertices: of all polygons.
         detections: of all chips.
+        covered: objects left out, because surer ones cover them.
         crumbs: pieces of objects left out, because they do not hang together with the largest piece.
         nodata_pixels: pixels without data, or not asked for.
     """
@@ -81,6 +82,7 @@ class Delivered:
     area_m2: NDArray[np.float64] | None
     vertices: int
     detections: int
+    covered: int
     crumbs: int
     nodata_pixels: int
 
@@ -130,6 +132,7 @@ def deliver(
     geobox: GeoBox,
     classes: ClassMap,
     tags: Mapping[str, str],
+    min_visible: float,
     simplify_px: float,
     progress: Progress,
 ) -> Delivered:
@@ -146,6 +149,7 @@ def deliver(
         geobox: their grid.
         classes: names and colours of the ids.
         tags: TIFF tags.
+        min_visible: share of its pixels that an object must keep beside surer ones.
         simplify_px: how far in pixels a line may move when vertices are taken out of it.
         progress: told about rows.
 
@@ -156,9 +160,11 @@ def deliver(
     gathered = Gathered(blocks, wanted, read)
     progress.begin("compare", len(blocks.grid.rows), "rows of chips")
     table, pairs = compare(gathered, progress.advance)
-    fusion = fuse(table, pairs)
     progress.end()
-    progress.begin("merge", part.height, "rows")
+    progress.begin("merge", part.height + seen_rows(gathered, part), "rows")
+    fusion, covered = uncovered(
+        gathered, fuse(table, pairs), part, least=min_visible, advance=progress.advance
+    )
     painter = Painter(gathered=gathered, fusion=fusion, part=part)
     numbering = Numbering.of(painter.bands(progress.advance))
     progress.end()
@@ -170,6 +176,7 @@ def deliver(
         area_m2=None if written.place.ruler == "none" else written.areas,
         vertices=written.vertices,
         detections=len(table),
+        covered=covered,
         crumbs=numbering.crumbs,
         nodata_pixels=written.nodata_pixels,
     )
@@ -262,6 +269,7 @@ class _Writing:
     def _write(self, writer: LayerWriter, found: Outlines) -> None:
         points = self.place.put(found.points)
         area, perimeter = self.place.measure(points, found.rings, found.regions)
+        of_area, of_length = self.place.decimals
         class_id = self._class_of[found.value]
         names: NDArray[np.object_] = np.array(self._classes.names, np.object_)[class_id]
         number = self._numbering.object_of[found.value - 1]
@@ -270,8 +278,8 @@ class _Writing:
             "class_id": class_id.astype(np.int16),
             "class_name": names,
             "score": np.round(self._score_of[found.value], _SCORE_DIGITS),
-            self._names[0]: np.round(area, _DIGITS),
-            self._names[1]: np.round(perimeter, _DIGITS),
+            self._names[0]: np.round(area, of_area),
+            self._names[1]: np.round(perimeter, of_length),
             "touches_edge": found.touches_edge | self._painter.cut[number],
         }
         writer.write(pack_wkb(points, found.rings, found.regions), columns)

@@ -22,7 +22,7 @@ _FOR_PIXELS = {
     "scale": "--scale",
     "tta": "--tta",
 }
-_FOR_OBJECTS = {"min_score": "--min-score", "simplify_px": "--simplify"}
+_FOR_OBJECTS = {"min_score": "--min-score", "min_visible": "--min-visible", "simplify_px": "--simplify"}
 
 
 def check_task(card: ModelCard, model: Path, *, objects: bool) -> None:

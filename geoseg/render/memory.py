@@ -141,7 +141,7 @@ def default_memory_mb() -> float:
 
 def available_mb() -> float:
     """Memory that can be had without swapping, in MB; 4,000 where it is not known."""
-    free = [value for value in (_meminfo_mb(), _cgroup_mb()) if value is not None]
+    free = [value for value in (_meminfo_mb(), _cgroup_mb(), _limit_mb()) if value is not None]
     return min(free, default=4000.0)
 
 
@@ -169,6 +169,20 @@ def _cgroup_mb() -> float | None:
             continue  # no such file, or "max"
         return max(0.0, free) / 1e6
     return None
+
+
+def _limit_mb() -> float | None:
+    """What ``ulimit -v`` leaves: all of it may be taken, but beyond it libraries crash."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError, IndexError):
+        return None
+    if limit == resource.RLIM_INFINITY:
+        return None
+    return (held_mb() + max(0, limit - used) / 1e6) / DEFAULT_SHARE
 
 
 def held_mb() -> float:

@@ -25,7 +25,24 @@ if TYPE_CHECKING:
     from geoseg.render.objects import Detector
 
 _LOOK_VALUES_PX = {"mobilenet": 60, "resnet": 220}
-_DETECTOR_VALUES_PX = 600
+
+_DETECTOR_BYTES = 450_000_000
+_DETECTOR_VALUES_PX = 80
+"""What a detector takes for a chip beyond its weights: for its proposals and the masks it draws, whatever the
+chip, and for each pixel. Measured in float32 with 500 objects a chip, in MB a worker:
+
+========================  ======  ======  =======
+peak RSS of a worker      256 px  512 px  1024 px
+========================  ======  ======  =======
+mobilenet                    433     461      527
+mobilenet, large objects                      750
+resnet50                     372     458      720
+estimate                     471     534      785
+========================  ======  ======  =======
+
+bfloat16 took 373, 398, 449 (mobilenet) and 359, 387, 455 (resnet50). A CPU looks at chips one by one, so the
+batch does not count.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +100,17 @@ def craft_of(loaded: Loaded, plan: Plan, blocks: BlockGrid, stats: BandStats, ar
     return Pixels(plan=plan, blocks=blocks, stats=stats, network=loaded.pixels, area=area)
 
 
+def detector_bytes(size_px: int, *, bands: int, value_bytes: int) -> int:
+    """What a detector takes for a chip, in bytes.
+
+    Args:
+        size_px: side of the chip.
+        bands: B.
+        value_bytes: of a number that it computes with.
+    """
+    return _DETECTOR_BYTES + size_px**2 * (_DETECTOR_VALUES_PX * value_bytes + 12 * bands)
+
+
 def appetite_of(card: ModelCard, loaded: Loaded, plan: Plan, scene: Scene) -> Appetite:
     """What a chip costs in memory; the network's own part was measured, the rest is arithmetic."""
     value_bytes = 4 if plan.precision == "fp32" else 2
@@ -90,7 +118,7 @@ def appetite_of(card: ModelCard, loaded: Loaded, plan: Plan, scene: Scene) -> Ap
     scene_px = len(plan.bands) * np.dtype(scene.dtype).itemsize + 1
     if loaded.pixels is None:
         return Appetite(
-            look=pixels * (_DETECTOR_VALUES_PX * value_bytes + 12 * len(plan.bands)),
+            look=detector_bytes(plan.size_px, bands=len(plan.bands), value_bytes=value_bytes),
             fine=2 * pixels,
             coarse=0,
             scene_px=scene_px,

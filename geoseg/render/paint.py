@@ -21,6 +21,68 @@ NO_OBJECT = 0
 NO_DATA = -1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Strokes:
+    """What objects have of the ground, in the order in which they are drawn over each other.
+
+    Attributes:
+        gathered: the detections.
+        fusion: which object each is of.
+    """
+
+    gathered: Gathered
+    fusion: Fusion
+
+    def of(self, band: Window) -> Iterator[tuple[int, slice, slice, NDArray[np.bool_]]]:
+        """Number of the object, rows and columns within the band, and which pixels (h, w) there are its own.
+
+        The parts of an object follow each other, and may overlap.
+
+        Args:
+            band: rows of the scene; those of several calls go downwards.
+        """
+        rows = self.gathered.rows_in(band.row_off, band.row_off + band.height)
+        order = []
+        for place, row in enumerate(rows):
+            number = self.fusion.object_of[row.first : row.first + len(row)]
+            meets = (
+                (number >= 0)
+                & (row.top < band.row_off + band.height)
+                & (row.bottom > band.row_off)
+                & (row.left < band.col_off + band.width)
+                & (row.right > band.col_off)
+            )
+            order += [(rank, place, i) for i, rank in self._ranked(np.flatnonzero(meets), number)]
+        grid = self.gathered.blocks.grid
+        lines = lines_between(grid.rows), lines_between(grid.columns)
+        for _, place, i in sorted(order):
+            found = self._cut(band, lines, rows[place], i)
+            if found is not None:
+                yield int(self.fusion.object_of[rows[place].first + i]), *found
+
+    def _ranked(self, chosen: NDArray[np.int64], number: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
+        return zip(chosen.tolist(), self.fusion.rank[number[chosen]].tolist(), strict=True)
+
+    def _cut(
+        self, band: Window, lines: tuple[NDArray[np.int64], NDArray[np.int64]], row: SeenRow, index: int
+    ) -> tuple[slice, slice, NDArray[np.bool_]] | None:
+        at_y, at_x = int(row.top[index]), int(row.left[index])
+        top, bottom = max(at_y, band.row_off), min(int(row.bottom[index]), band.row_off + band.height)
+        left, right = max(at_x, band.col_off), min(int(row.right[index]), band.col_off + band.width)
+        if not self.fusion.whole[row.first + index]:
+            lines_y, lines_x = lines
+            y, x = int(row.detections.row[index]), int(row.detections.column[index])
+            top, bottom = max(top, int(lines_y[y])), min(bottom, int(lines_y[y + 1]))
+            left, right = max(left, int(lines_x[x])), min(right, int(lines_x[x + 1]))
+        if top >= bottom or left >= right:
+            return None
+        return (
+            slice(top - band.row_off, bottom - band.row_off),
+            slice(left - band.col_off, right - band.col_off),
+            row.mask(index)[top - at_y : bottom - at_y, left - at_x : right - at_x],
+        )
+
+
 @dataclass(kw_only=True)
 class Painter:
     """Draws the objects of a part of a scene.
@@ -39,8 +101,7 @@ class Painter:
 
     def __post_init__(self) -> None:
         self.cut = np.zeros(len(self.fusion), np.bool_)
-        grid = self.gathered.blocks.grid
-        self._lines = lines_between(grid.rows), lines_between(grid.columns)
+        self._strokes = Strokes(gathered=self.gathered, fusion=self.fusion)
 
     def bands(self, advance: Callable[[int], None]) -> Iterator[NDArray[np.int32]]:
         """Labels (h, W) of bands: 1 + the number of the object, 0 where there is none, -1 without data.
@@ -56,45 +117,14 @@ class Painter:
 
     def _band(self, band: Window) -> NDArray[np.int32]:
         labels = np.zeros((band.height, band.width), np.int32)
-        rows = self.gathered.rows_in(band.row_off, band.row_off + band.height)
-        order = []
-        for place, row in enumerate(rows):
-            number = self.fusion.object_of[row.first : row.first + len(row)]
-            meets = (
-                (number >= 0)
-                & (row.top < band.row_off + band.height)
-                & (row.bottom > band.row_off)
-                & (row.left < band.col_off + band.width)
-                & (row.right > band.col_off)
-            )
-            order += [(rank, place, i) for i, rank in self._ranked(np.flatnonzero(meets), number)]
-        for _, place, i in sorted(order):
-            self._draw(labels, band, rows[place], i)
+        for number, rows, columns, mask in self._strokes.of(band):
+            labels[rows, columns][mask] = 1 + number
         hidden = ~self.gathered.valid(band)
         if hidden.any():
             beyond = np.unique(labels[hidden])
             self.cut[beyond[beyond > 0] - 1] = True
             labels[hidden] = NO_DATA
         return labels
-
-    def _ranked(self, chosen: NDArray[np.int64], number: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
-        return zip(chosen.tolist(), self.fusion.rank[number[chosen]].tolist(), strict=True)
-
-    def _draw(self, labels: NDArray[np.int32], band: Window, row: SeenRow, index: int) -> None:
-        number = row.first + index
-        at_y, at_x = int(row.top[index]), int(row.left[index])
-        top, bottom = max(at_y, band.row_off), min(int(row.bottom[index]), band.row_off + band.height)
-        left, right = max(at_x, band.col_off), min(int(row.right[index]), band.col_off + band.width)
-        if not self.fusion.whole[number]:
-            lines_y, lines_x = self._lines
-            y, x = int(row.detections.row[index]), int(row.detections.column[index])
-            top, bottom = max(top, int(lines_y[y])), min(bottom, int(lines_y[y + 1]))
-            left, right = max(left, int(lines_x[x])), min(right, int(lines_x[x + 1]))
-        if top >= bottom or left >= right:
-            return
-        mask = row.mask(index)[top - at_y : bottom - at_y, left - at_x : right - at_x]
-        part = labels[top - band.row_off : bottom - band.row_off, left - band.col_off : right - band.col_off]
-        part[mask] = 1 + self.fusion.object_of[number]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,6 @@ from geoseg.vector.outlines import Outlines
 from geoseg.vector.place import Place
 from geoseg.vector.table import TEXT
 
-_DIGITS = 6
-"""Decimals of areas and lengths: what lies beyond is rounding of the coordinates, not land."""
-
 _CONFIDENCE_DIGITS = 4
 
 
@@ -50,6 +47,7 @@ class Attributes:
     def of(self, outlines: Outlines, points: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         """Columns of features, each (F,); ``points`` are those of the outlines in the mask's CRS."""
         area, perimeter = self._place.measure(points, outlines.rings, outlines.regions)
+        of_area, of_length = self._place.decimals
         begins = outlines.features[:-1]
         class_id = outlines.value[begins]
         first = self._made + 1
@@ -58,8 +56,8 @@ class Attributes:
             "id": np.arange(first, self._made + 1, dtype=np.int32),
             "class_id": class_id.astype(self.columns["class_id"]),
             "class_name": self._legend.names(class_id),
-            self._area: np.round(np.add.reduceat(area, begins), _DIGITS),
-            self._perimeter: np.round(np.add.reduceat(perimeter, begins), _DIGITS),
+            self._area: np.round(np.add.reduceat(area, begins), of_area),
+            self._perimeter: np.round(np.add.reduceat(perimeter, begins), of_length),
             "touches_edge": np.logical_or.reduceat(outlines.touches_edge, begins),
         }
         if self._confidence:

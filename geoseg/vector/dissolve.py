@@ -70,6 +70,7 @@ class Survey:
         """``nodata`` is the label of pixels without data."""
         self._nodata = nodata
         self._count = 0
+        self._pixel = 1.0
         self._labels: list[NDArray[Any]] = []
         self._areas: list[NDArray[np.float64]] = []
         self._at_edge: list[NDArray[np.bool_]] = []
@@ -83,7 +84,10 @@ class Survey:
         region = runs.region + self._count
         first = runs.first_run
         self._labels.append(runs.label[first])
-        area = np.bincount(runs.region, weights=runs.length * row_area[runs.row])
+        # In pixels of the first row: whole numbers on most maps, so that equal areas are equal in any order.
+        if self._above is None:
+            self._pixel = float(row_area[0])
+        area = np.bincount(runs.region, weights=runs.length * (row_area / self._pixel)[runs.row])
         self._areas.append(area.astype(np.float64))
         at_edge = np.zeros(len(first), np.bool_)
         at_side = (runs.start % rows.shape[1] == 0) | ((runs.start + runs.length) % rows.shape[1] == 0)
@@ -115,8 +119,12 @@ class Survey:
         return Parts(
             region=region,
             label=np.concatenate(self._labels)[is_root],
-            area=np.bincount(region, weights=np.concatenate(self._areas)).astype(np.float64),
+            area=self._pixel * self._pixels(region),
         )
+
+    def _pixels(self, region: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Area of each region in pixels of the first row, (R,); ``region`` is that of each part."""
+        return np.bincount(region, weights=np.concatenate(self._areas)).astype(np.float64)
 
     def dissolve(
         self, *, min_area: float = 0.0, max_hole: float = 0.0, wanted: Wanted | None = None
@@ -147,17 +155,17 @@ class Survey:
         borders = _Borders.joined(self._borders)
         graph = _RegionGraph(
             label=parts.label,
-            area=parts.area,
+            area=self._pixels(region),
             borders=_Borders.of(region[borders.first], region[borders.second], borders.length),
             nodata=self._nodata,
         )
         filled = graph.fill_holes(
-            max_hole * (1.0 - _ROUNDING),
+            max_hole / self._pixel * (1.0 - _ROUNDING),
             at_edge=np.bincount(region, weights=at_edge) > 0,
             wanted=(lambda labels: labels != self._nodata) if wanted is None else wanted,
         )
         dissolved = 0
-        while count := graph.merge_once(min_area * (1.0 - _ROUNDING)):
+        while count := graph.merge_once(min_area / self._pixel * (1.0 - _ROUNDING)):
             dissolved += count
         dropped = graph.drop_small()
         return Dissolved(

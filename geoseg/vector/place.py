@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from geoseg.raster.geobox import GeoBox
 from geoseg.vector.ragged import ring_measures
 
 _ROWS_SAMPLED = 257
+_DECIMALS, _DIGITS = 6, 4
+"""Decimals of areas and lengths in an output, and digits of those of a pixel, if these need more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,20 @@ class Place:
         if len(known) != len(areas):
             return None
         return np.interp(np.arange(height), rows, np.array(known, np.float64))
+
+    @property
+    def decimals(self) -> tuple[int, int]:
+        """Decimals of areas and of lengths that tell land; the rest is rounding of the coordinates.
+
+        Six, and more where pixels are so small that six would say nothing of them: millimetres, or degrees
+        that nobody called degrees.
+        """
+        if self.ruler == "ellipsoid":
+            pixel = self.geobox.pixel_area_m2() or 0.0
+        else:
+            pixel = abs(self.geobox.transform.determinant) * self.unit_m**2
+        magnitude = math.floor(math.log10(pixel)) if 0.0 < pixel < math.inf else 0
+        return max(_DECIMALS, _DIGITS - magnitude), max(_DECIMALS, _DIGITS - magnitude // 2)
 
     def measure(
         self, points: NDArray[np.float64], rings: NDArray[np.int64], regions: NDArray[np.int64]

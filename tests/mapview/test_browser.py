@@ -15,7 +15,7 @@ import pyogrio
 import pytest
 import rasterio
 from chromium import PATH, Page
-from maps_of_tests import HOSTILE, write_map
+from maps_of_tests import HOSTILE, NOTE, write_map
 from scenes import not_georeferenced_is_fine, ramp, write_scene
 
 from geoseg.mapview.atlas import Sources, open_atlas
@@ -120,7 +120,7 @@ def click_polygons(page: Page) -> None:
     page.click(*spot(page, 300, 250))
     page.wait("document.querySelector('.leaflet-popup-content') !== null")
     told = page.run("document.querySelector('.leaflet-popup-content').innerText")
-    words = f"field class name field area 14,600 m² (1.46 ha) note {visible(HOSTILE)}"
+    words = f"field class name field area 14,600 m² (1.46 ha) note {visible(NOTE)} score 0.415"
     assert told.split() == words.split()
     assert "area 14,600 m²" in page.run("document.getElementById('map-told').textContent")
     page.press("Escape")
@@ -133,6 +133,40 @@ def click_polygons(page: Page) -> None:
         page.press("n")
     page.wait("(document.querySelector('.leaflet-popup-content')?.innerText ?? '').includes('7,500 m²')")
     assert visible(HOSTILE) in page.run("document.querySelector('.leaflet-popup-content h3').textContent")
+    leave_unsure(page)
+
+
+def leave_unsure(page: Page) -> None:
+    """Below the least score polygons are neither drawn nor found."""
+    count = "document.getElementById('map-count').textContent"
+    page.wait(f"{count} === '2 of 2 polygons'")
+    for order, first in (("sure", 0.9), ("unsure", 0.415)):
+        page.run(
+            "(() => { map.closePopup(); const order = document.getElementById('map-order');"
+            f" order.value = '{order}'; order.dispatchEvent(new Event('change')); "
+            " document.getElementById('map').focus(); })()"
+        )
+        page.press("n")
+        page.wait(f"(document.querySelector('.leaflet-popup-content')?.innerText ?? '').includes('{first}')")
+    page.run("map.closePopup(); map.fitBounds(whole, {animate: false}); null")
+    set_least = (
+        "(() => { const slider = document.getElementById('map-least'); slider.value = VALUE;"
+        " slider.dispatchEvent(new Event('input')); })()"
+    )
+    page.run(set_least.replace("VALUE", "42"))
+    page.wait(f"{count} === '1 of 2 polygons'")
+    assert page.run("document.getElementById('map-least-told').textContent") == "0.42"
+    page.run("document.getElementById('map').focus()")
+    for _ in range(2):
+        page.press("n")
+        page.wait("(document.querySelector('.leaflet-popup-content')?.innerText ?? '').includes('7,500 m²')")
+    page.run("map.closePopup(); map.fitBounds(whole, {animate: false}); null")
+    page.wait("document.querySelectorAll('.leaflet-v0-pane .leaflet-tile-loaded').length > 0")
+    page.click(*spot(page, 350, 250))
+    page.wait("(document.querySelector('.leaflet-popup-content')?.innerText ?? '').includes('column 3')")
+    page.run(set_least.replace("VALUE", "0"))
+    page.wait(f"{count} === '2 of 2 polygons'")
+    page.press("Escape")
 
 
 def test_one_file(tmp_path: Path, page: Page) -> None:

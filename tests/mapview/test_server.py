@@ -13,8 +13,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from maps_of_tests import HOSTILE, read_strokes, write_map
+from maps_of_tests import NOTE, read_strokes, write_map
 
 from geoseg.errors import InputError, ReadError
 from geoseg.mapview.atlas import Sources, open_atlas
@@ -85,13 +86,14 @@ def test_page_tiles_outlines_and_attributes(server: MapServer) -> None:
         (int(x / told["step"]), int(y / told["step"])) for x in (150, 450) for y in (100, 300)
     )
     # By size: the first is the largest, and after the last comes the first.
-    assert [json.loads(Answer(server, f"{root}n/0/{rank}").content)["number"] for rank in range(3)] == [
-        0,
-        1,
-        0,
-    ]
+    ranked = [json.loads(Answer(server, f"{root}n/0/{rank}/0").content)["number"] for rank in range(3)]
+    assert ranked == [0, 1, 0]
+    # Of those that are sure enough; and all scores, two bytes each.
+    assert json.loads(Answer(server, f"{root}n/0/0/42").content)["number"] == 1
+    assert Answer(server, f"{root}n/0/0/91").status == 404
+    assert np.frombuffer(Answer(server, f"{root}s/0").content, "<u2").tolist() == [4150, 9000]
     note = dict(json.loads(Answer(server, f"{root}f/0/0/0").content)["rows"])["note"]
-    assert note == visible(HOSTILE)
+    assert note == visible(NOTE)
 
 
 def test_head_has_no_content(server: MapServer) -> None:
@@ -129,7 +131,8 @@ def test_head_has_no_content(server: MapServer) -> None:
         "/{token}/f/0/2/0",
         "/{token}/f/0/999999999/0",
         "/{token}/f/0/0/99",
-        "/{token}/n/1/0",
+        "/{token}/n/1/0/0",
+        "/{token}/s/1",
     ],
 )
 def test_nothing_lies_elsewhere(server: MapServer, path: str) -> None:

@@ -15,16 +15,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from models_of_tests import noise, write_model
+from objects_of_tests import crowd, exact_network, write_card
 from range_server import serving
 from scenes import write_scene
 
 from geoseg.config import PredictConfig
 from geoseg.errors import GeosegError, InputError, OutputError, ReadError, WriteError
 from geoseg.predict import predict
+from geoseg.predict_objects import predict_objects
 from geoseg.progress import SilentProgress
 from geoseg.render import cluster, connect, journal, worker
 from geoseg.render.blocks import BlockGrid
@@ -135,6 +138,37 @@ def test_a_cluster_gives_the_bytes_of_one_process(
     assert progress.chips == progress.total + report.blocks  # which are written then
     assert any(address in note for note in progress.notes)
     assert {path.name for path in tmp_path.iterdir()} == {"mask.tif", "mask.tif.aux.xml"}
+
+
+def test_objects_of_a_cluster_are_those_of_one_process(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geoseg.render.session.load_network", exact_network)
+    monkeypatch.setattr("geoseg.render.blocks.CHIPS_HIGH", 2)
+    monkeypatch.setattr("geoseg.render.blocks.CHIPS_WIDE", 3)
+    model = write_card(tmp_path / "model.safetensors")
+    ids = crowd((130, 300), 60, np.random.default_rng(1))
+    scene = write_scene(tmp_path / "scene.tif", ids[None], tiled=True, blockxsize=64, blockysize=64)
+    made = []
+    with serving({"/scene.tif": scene.read_bytes()}) as server:
+        for name, given, resources in (
+            ("one", scene, Resources(workers=1)),
+            ("cluster", scene, Resources(dask=address)),
+            ("server", server.url(), Resources(workers=2)),
+            ("both", server.url(), Resources(dask=address)),
+        ):
+            report = predict_objects(
+                given,
+                tmp_path / f"{name}.fgb",
+                ids=tmp_path / f"{name}.tif",
+                model=model,
+                config=FP32,
+                device="cpu",
+                resources=resources,
+            )
+            made.append([report.output.read_bytes(), (tmp_path / f"{name}.tif").read_bytes()])
+            assert report.blocks > 1
+    assert all(files == made[0] for files in made[1:])
 
 
 def test_workers_fetch_a_scene_on_a_server_themselves(
