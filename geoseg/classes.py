@@ -6,6 +6,7 @@ Class ids are ``0..K-1``. **255 is ignore and nodata** in labels, losses, metric
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,13 @@ IGNORE = 255
 
 MAX_CLASSES = 254
 
+MAX_NAME = 200
+"""Longest class name in characters; COCO files have the same limit."""
+
+# Controls, halves of characters, line and paragraph separators; and what turns the direction of writing.
+_UNSEEN = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
 # Okabe and Ito's palette, told apart with every common form of colour vision (jfly.uni-koeln.de/color), then
 # evenly spread hues. Id 0 as background is drawn in grey.
 _PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -25,6 +33,10 @@ _BACKGROUND_COLOR = "#8C8C8C"
 
 BOUNDARY = "boundary"
 """Name of the class that ``tile --boundary`` draws between polygons."""
+
+_LARGEST = float(np.finfo(np.float32).max)
+_LEAST_STD = float(np.finfo(np.float32).tiny)
+"""No spread is smaller: one over it would be infinite in float32."""
 
 # Black, the eighth of Okabe and Ito's palette: lines between parcels as on a map.
 _BOUNDARY_COLOR = "#000000"
@@ -35,7 +47,7 @@ class ClassMap:
     """Names and colours of the classes; the position is the class id.
 
     Attributes:
-        names: class names, unique, id 0 first.
+        names: class names, unique, id 0 first; see :func:`name_trouble`.
         colors: ``#RRGGBB``, one a class.
         background: id of the class that unlabelled land got, or ``None``.
             Vectorize leaves it out unless asked.
@@ -53,6 +65,10 @@ class ClassMap:
             raise ValueError(f"{len(self.names)} classes; 1 to {MAX_CLASSES} are possible")
         if len(set(self.names)) != len(self.names):
             raise ValueError("class names are not unique")
+        for name in self.names:
+            trouble = name_trouble(name)
+            if trouble is not None:
+                raise ValueError(f"the class name {short_name(name)} {trouble}")
         if len(self.colors) != len(self.names):
             raise ValueError("there must be one colour for each class")
         for color in self.colors:
@@ -136,6 +152,22 @@ class ClassMap:
         return cls(names=tuple(names), colors=tuple(colors), **marks)
 
 
+def name_trouble(name: str) -> str | None:
+    """Why a text cannot be a class name: names stand in legends, tables, TIFF tags and XML, a line each."""
+    if not name.strip():
+        return "is blank"
+    if len(name) > MAX_NAME:
+        return f"has {len(name):,} characters, and {MAX_NAME} are possible"
+    if any(unicodedata.category(sign) in _UNSEEN or sign in _TURNING for sign in name):
+        return "has control characters"
+    return None
+
+
+def short_name(name: str) -> str:
+    """A class name for a message: quoted, escaped, not too long."""
+    return repr(name if len(name) <= 40 else f"{name[:37]}...")
+
+
 def _is_strings(values: object) -> bool:
     return isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
 
@@ -165,6 +197,14 @@ def _hsl_to_rgb(hue: float, saturation: float, lightness: float) -> tuple[float,
     import colorsys
 
     return colorsys.hls_to_rgb(hue, lightness, saturation)
+
+
+def exact_float(dtype: Any) -> type[np.float32 | np.float64]:
+    """The float in which bands of ``dtype`` are centred: float32 where that holds all values, else float64.
+
+    Once a mean is taken off, the rest fits float32; before, 100,000,001 and 100,000,003 would become one.
+    """
+    return np.float32 if np.can_cast(dtype, np.float32) else np.float64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +239,7 @@ class BandStats:
     @property
     def scale(self) -> tuple[float, ...]:
         """What one unit is when normalised, one a band: ``std``, or 1 for a band without spread."""
-        return tuple(std if std > 0 else 1.0 for std in self.std)
+        return tuple(std if std >= _LEAST_STD else 1.0 for std in self.std)
 
     def normalise(self, bands: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """What the network sees: ``(bands - mean) / std``, 0 where not ``valid`` or not finite.
@@ -214,19 +254,21 @@ class BandStats:
         Returns:
             (B, H, W) float32, within ``limit_std``. A band without spread is only centred.
         """
-        mean = np.array(self.mean, np.float32).reshape(-1, 1, 1)
-        scale = np.array([1.0 / scale for scale in self.scale], np.float32).reshape(-1, 1, 1)
+        exact = exact_float(bands.dtype)
+        mean = np.array(self.mean, exact).reshape(-1, 1, 1)
+        scale = np.array([1.0 / scale for scale in self.scale], exact).reshape(-1, 1, 1)
         usable, floating = valid, np.issubdtype(bands.dtype, np.floating)
         with np.errstate(over="ignore"):
-            normal = bands.astype(np.float32)
+            normal: NDArray[Any] = bands.astype(exact)
             if floating and self.limit_std is not None:
                 # Before values grow beyond all numbers, as they may, up to the limit.
-                usable = valid & np.isfinite(normal)
+                usable = valid & np.isfinite(normal.astype(np.float32, copy=False))
             normal -= mean
             normal *= scale
-        if self.limit_std is not None:
-            np.clip(normal, -self.limit_std, self.limit_std, out=normal)
-        elif floating:
+            if self.limit_std is not None:
+                np.clip(normal, -self.limit_std, self.limit_std, out=normal)
+            normal = normal.astype(np.float32, copy=False)
+        if floating and self.limit_std is None:
             usable = valid & np.isfinite(normal)
         return np.where(usable, normal, np.float32(0.0))
 
@@ -262,6 +304,10 @@ class BandStats:
             raise ValueError("band statistics of different lengths")
         if any(not math.isfinite(v) for column in columns.values() for v in column):
             raise ValueError("band statistics that are not finite")
+        if any(abs(mean) > _LARGEST for mean in columns["mean"]):
+            raise ValueError("band statistics beyond all numbers of float32")
+        if not all(0 <= n < 2**63 for n in count) or not all(v >= 0.0 for v in columns["m2"]):
+            raise ValueError("band statistics with a count or a spread below 0")
         if limit_std is not None and not (math.isfinite(limit_std) and limit_std > 0.0):
             raise ValueError(f"band statistics with a limit of {limit_std}")
         return cls(count=count, **columns, limit_std=limit_std)

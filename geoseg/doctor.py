@@ -40,6 +40,8 @@ from geoseg.raster import formats
 from geoseg.raster.gdal import read_vector
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import Labels
+from geoseg.raster.polygons import nowhere
+from geoseg.raster.raster_labels import RasterLabels
 from geoseg.raster.remote import shown
 from geoseg.raster.scene import Scene
 
@@ -167,13 +169,17 @@ def _look_at_labels(
     path: Path, scenes: Sequence[SceneFacts], config: TileConfig, seen: _Seen, progress: Progress
 ) -> None:
     """Judge one file of labels, and look at its scenes."""
+    errors = _errors(seen)
     geometries, crs = _in_file(path, config, seen)
     grids = [scene.geobox for scene in scenes]
-    if not len(geometries):
+    if not len(geometries) and _errors(seen) > errors:
         return
     try:
         with open_truth(path, config, None) as labels:
             counts = [labels.covers(grid) for grid in grids]
+            if isinstance(labels, RasterLabels) and not labels.geobox.georeferenced and not any(counts):
+                seen.findings.append(_placeless(path.name))
+                return
             if not any(counts):
                 seen.findings += elsewhere(path.name, geometries, crs, grids)
                 return
@@ -184,6 +190,16 @@ def _look_at_labels(
                 _look_at_scene(scene, labels, config, seen, progress)
     except LabelsError as error:
         seen.findings.append(_refused(error, [path.name]))
+
+
+def _placeless(name: str) -> Finding:
+    what = f"{name} has no georeferencing, and the scene has"
+    todo = "give it that of the scene with gdal_edit, if it has the same pixels"
+    return finding("error", "crs", what, todo, [name])
+
+
+def _errors(seen: _Seen) -> int:
+    return sum(found.severity == "error" for found in seen.findings)
 
 
 def _in_file(path: Path, config: TileConfig, seen: _Seen) -> tuple[NDArray[Any], CRS | None]:
@@ -200,7 +216,7 @@ def _in_file(path: Path, config: TileConfig, seen: _Seen) -> tuple[NDArray[Any],
     frame = read_vector(path, columns=[] if column is None else [column])
     seen.findings += polygon_findings(path.name, frame, column)
     geometries = np.asarray(frame.geometry.to_numpy())
-    usable = np.isfinite(shapely.bounds(geometries)).all(axis=1)
+    usable = np.isfinite(shapely.bounds(geometries)).all(axis=1) & ~nowhere(geometries)
     return geometries[usable], None if frame.crs is None else CRS.from_wkt(frame.crs.to_wkt())
 
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import geopandas
 import numpy as np
-import pyproj
 import shapely
 from numpy.typing import NDArray
-from pyproj.exceptions import ProjError
 from rasterio.windows import Window
 
 from geoseg.chips.sources import Source, parse_split
 from geoseg.chips.store import SPLITS
 from geoseg.errors import LabelsError
 from geoseg.raster.gdal import read_vector
+from geoseg.raster.label_place import brought
+from geoseg.raster.polygons import valid_polygons
 
 
 def column_areas(source: Source, windows: NDArray[np.int64], column: str) -> NDArray[np.float64]:
@@ -52,27 +52,22 @@ def column_areas(source: Source, windows: NDArray[np.int64], column: str) -> NDA
 def _polygons(source: Source, column: str) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
     """Polygons in the scene's CRS and the number of the split each one tells."""
     frame = read_vector(source.labels, columns=[column])
-    usable = frame[column].notna() & frame.geometry.notna() & ~frame.geometry.is_empty
-    frame = frame[usable]
+    frame = frame[frame[column].notna()]
+    # What is no polygon has no land to tell the split of.
+    polygons, rows, _ = valid_polygons(frame.geometry.to_numpy())
+    frame = frame.iloc[rows].set_geometry(polygons)
     if frame.empty:
         raise LabelsError(f"labels {source.labels} has no value in column {column}; choose another column")
     where = f"column {column} of {source.labels}"
     numbers = {word: SPLITS.index(parse_split(word, where)) for word in frame[column].unique()}
-    geometry = _in_crs(frame, source)
-    return shapely.make_valid(geometry), frame[column].map(numbers).to_numpy(np.intp)
+    return _in_crs(frame, source), frame[column].map(numbers).to_numpy(np.intp)
 
 
 def _in_crs(frame: geopandas.GeoDataFrame, source: Source) -> NDArray[np.object_]:
     crs = source.geobox.crs
     if frame.crs is None or crs is None:
         return np.asarray(frame.geometry.to_numpy())
-    try:
-        return np.asarray(frame.geometry.to_crs(pyproj.CRS.from_wkt(crs.to_wkt())).to_numpy())
-    except (ProjError, ValueError) as reason:
-        text = " ".join(str(reason).split())
-        raise LabelsError(
-            f"labels {source.labels} cannot be brought into the CRS of {source.shown}: {text}; reproject them"
-        ) from reason
+    return brought(frame.geometry.to_numpy(), frame.crs, crs.to_wkt(), f"labels {source.labels}")
 
 
 def majority(areas: NDArray[np.float64], groups: NDArray[np.intp]) -> Sequence[int]:

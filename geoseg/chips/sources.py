@@ -232,13 +232,15 @@ def _elsewhere(labels: Labels, sources: Sequence[Source]) -> LabelsError:
     labels_at, scene_at = _place(labels.bounds_lonlat()), _place(sources[0].geobox.bounds_lonlat())
     return LabelsError(
         f"labels {labels.path} lie elsewhere on Earth than {where}: labels at {labels_at}, "
-        f"{sources[0].shown} at {scene_at}; check the CRS of both"
+        f"{sources[0].shown} at {scene_at}; check the CRS of both, geoseg doctor may find the right one"
     )
 
 
 def _place(bounds: BoundingBox | None) -> str:
     if bounds is None:
         return "an unknown place"
+    if not (max(map(abs, bounds[::2])) <= 720.0 and max(map(abs, bounds[1::2])) <= 90.0):
+        return f"x {bounds.left:.7g}..{bounds.right:.7g} y {bounds.bottom:.7g}..{bounds.top:.7g}, no degrees"
     return f"lon {bounds.left:.4f}..{bounds.right:.4f} lat {bounds.bottom:.4f}..{bounds.top:.4f}"
 
 
@@ -264,9 +266,11 @@ def _together(maps: Mapping[Path, tuple[ClassMap, bool]]) -> ClassMap:
     if first.background is not None:
         ordered = [first.names[first.background], *ordered]
     if len(ordered) > MAX_CLASSES:
+        beside = "" if first.background is None else " beside the background"
+        apart = bool(beside)
         raise LabelsError(
-            f"the labels have {len(ordered)} different classes together, and {MAX_CLASSES} are possible; "
-            "choose a column of classes"
+            f"the labels have {len(ordered) - apart} different classes together, and {MAX_CLASSES - apart} "
+            f"classes{beside} are possible; choose a column of classes"
         )
     return ClassMap.from_names(ordered, background=first.background)
 

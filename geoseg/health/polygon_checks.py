@@ -10,6 +10,9 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.health.finding import Finding, Severity, finding, plural
+from geoseg.raster.gdal import CLOSED_RINGS
+from geoseg.raster.label_classes import alike, blank
+from geoseg.raster.polygons import NOWHERE, nowhere
 
 MAX_LOOKED_AT = 20_000
 """Polygons whose overlaps are measured; of more, evenly spread ones."""
@@ -40,30 +43,48 @@ def polygon_findings(name: str, frame: geopandas.GeoDataFrame, class_column: str
             )
         ]
     geometries = np.asarray(frame.geometry.to_numpy())
-    found = _kinds(name, geometries)
+    found = [*_closed(name, frame), *_kinds(name, geometries)]
     if class_column is not None:
         found += _classes(name, frame, class_column)
     kinds = shapely.get_type_id(geometries)
-    usable = np.isin(kinds, _POLYGONS) & ~shapely.is_empty(geometries)
-    usable &= np.isfinite(shapely.bounds(geometries)).all(axis=1)
+    usable = np.isin(kinds, _POLYGONS) & ~shapely.is_empty(geometries) & ~nowhere(geometries)
     classes = None if class_column is None else frame[class_column].astype(str).str.strip().to_numpy()[usable]
     return found + _overlaps(name, shapely.make_valid(shapely.force_2d(geometries[usable])), classes)
+
+
+def _closed(name: str, frame: geopandas.GeoDataFrame) -> list[Finding]:
+    closed = frame.attrs.get(CLOSED_RINGS, 0)
+    if not closed:
+        return []
+    what = f"{plural(closed, 'feature')} of {len(frame):,} with rings that are not closed"
+    todo = "tile closes them, but look whether a vertex is missing, or repair them in a GIS"
+    return [finding("warning", "geometry", what, todo, [name])]
 
 
 def _kinds(name: str, geometries: NDArray[Any]) -> list[Finding]:
     kinds = shapely.get_type_id(geometries)
     nothing = (kinds == -1) | (shapely.is_empty(geometries) & (kinds != -1))
     polygons = np.isin(kinds, _POLYGONS) & ~nothing
+    far = nowhere(geometries)
+    polygons &= ~far
     other = ~nothing & ~np.isin(kinds, (*_POLYGONS, _COLLECTION))
     invalid = polygons & ~shapely.is_valid(geometries)
     with np.errstate(all="ignore"):
         flat = polygons & ~invalid & ~(shapely.area(geometries) > 0.0)
     seen: list[tuple[Severity, NDArray[np.bool_], str, str]] = [
         (
-            "note",
+            "error" if nothing.all() else "note",
             nothing,
             "without geometry",
-            "nothing: they are left out; delete them to be rid of this note",
+            "draw some polygons"
+            if nothing.all()
+            else "nothing: they are left out; delete them to be rid of this note",
+        ),
+        (
+            "warning",
+            far,
+            NOWHERE,
+            "draw them anew: they are left out",
         ),
         (
             "warning" if polygons.any() else "error",
@@ -90,17 +111,29 @@ def _kinds(name: str, geometries: NDArray[Any]) -> list[Finding]:
 
 def _classes(name: str, frame: geopandas.GeoDataFrame, class_column: str) -> list[Finding]:
     values = frame[class_column]
-    rows = np.flatnonzero((values.isna() | (values.astype(str).str.strip() == "")).to_numpy())
+    missing = blank(values, f"labels {name}", class_column).to_numpy()
+    similar = [
+        finding(
+            "warning",
+            "class",
+            f"classes that differ in case or accents only: {', '.join(group)}",
+            "give them one name, if they are one class",
+            [name],
+        )
+        for group in alike(sorted(values[~missing].astype(str).str.strip().unique()))
+    ]
+    rows = np.flatnonzero(missing)
     if not len(rows):
-        return []
+        return similar
     return [
+        *similar,
         finding(
             "warning",
             "class",
             f"{plural(len(rows), 'feature')} of {len(frame):,} without a value in column {class_column}",
             "give them a class, or leave them so if their land is to count as unknown",
             [f"{name} row {row + 1}" for row in rows],
-        )
+        ),
     ]
 
 

@@ -15,7 +15,7 @@ from rasterio.warp import reproject
 from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 
-from geoseg.classes import IGNORE, MAX_CLASSES, ClassMap
+from geoseg.classes import IGNORE, MAX_CLASSES, ClassMap, name_trouble
 from geoseg.errors import LabelsError, SceneError
 from geoseg.raster.categories import read_categories
 from geoseg.raster.gdal import GDAL_ERRORS, gdal_errors, open_raster
@@ -27,6 +27,8 @@ _SAME_PIXEL = 0.01
 """Grids whose pixels lie closer than this share of a pixel are the same grid."""
 
 _SCAN_ROWS = 512
+
+_FAR_PX = 1e15
 
 
 class RasterLabels:
@@ -156,6 +158,8 @@ class RasterLabels:
         if source_crs != target_crs or mine.placeless:
             return None
         between = ~mine.transform @ geobox.transform
+        if not all(map(math.isfinite, between)):
+            return None
         col, row = round(between.c), round(between.f)
         shifted = Affine.translation(col, row)
         corners = [(0, 0), (geobox.width, 0), (0, geobox.height), (geobox.width, geobox.height)]
@@ -185,6 +189,10 @@ class RasterLabels:
             return None
         inverse = ~mine.transform
         pixels = np.array([inverse @ point for point in zip(xs, ys, strict=True)])
+        if np.isnan(pixels).any():
+            return None
+        # Beyond any raster, and not beyond whole numbers.
+        pixels = pixels.clip(-_FAR_PX, _FAR_PX)
         left, top = np.floor(pixels.min(axis=0)).astype(int) - 2
         right, bottom = np.ceil(pixels.max(axis=0)).astype(int) + 2
         return clip(Window(int(left), int(top), int(right - left), int(bottom - top)), mine.shape)
@@ -238,7 +246,8 @@ def _values(mask: Mask) -> NDArray[np.intp]:
 def _classes_of(path: Path, highest: int) -> ClassMap:
     """Classes of a raster without geoseg's tag: category names and palette where there are some."""
     categories = read_categories(path)[: highest + 1]
-    usable = len(categories) == highest + 1 and all(categories) and len(set(categories)) == len(categories)
+    usable = len(categories) == highest + 1 and len(set(categories)) == len(categories)
+    usable = usable and all(name_trouble(name) is None for name in categories)
     names = categories if usable else tuple(f"class {class_id}" for class_id in range(highest + 1))
     plain = ClassMap.from_names(names)
     with open_raster(path, what="labels") as dataset:

@@ -11,16 +11,17 @@ import pyproj
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj.exceptions import ProjError
 from rasterio.coords import BoundingBox
 from rasterio.crs import CRS
 from rasterio.features import rasterize
 
 from geoseg.classes import IGNORE, ClassMap
 from geoseg.errors import LabelsError
-from geoseg.raster.gdal import read_vector
+from geoseg.raster.gdal import CLOSED_RINGS, read_vector
 from geoseg.raster.geobox import GeoBox, bounds_to_lonlat
-from geoseg.raster.label_classes import class_ids, class_map, class_names, marked, only_name
+from geoseg.raster.label_classes import alike, class_ids, class_map, class_names, marked, only_name
+from geoseg.raster.label_place import brought, middle_of, outline_in, turned_to
+from geoseg.raster.polygons import left_out, valid_polygons
 
 CROWD_COLUMN = "iscrowd"
 """COCO's name for the mark of an area full of things that nobody told apart."""
@@ -32,6 +33,9 @@ _ROUNDING_PX = 1e-3
 
 _CLIP_ABOVE_VERTICES = 2000
 """Polygons with more vertices are cut to the grid before burning: land cover runs through many chips."""
+
+_CLIP_BEYOND_PX = 1e8
+"""So are those that reach farther from it: GDAL burns nothing of what lies 2**31 pixels away."""
 
 
 class VectorLabels:
@@ -63,11 +67,10 @@ class VectorLabels:
         self._crs = frame.crs
         self._notes: list[str] = []
         geometries, kept, self.repaired = valid_polygons(frame.geometry.to_numpy())
-        if not len(geometries):
-            raise LabelsError(f"labels {path} has no polygons; draw some, or buffer lines and points first")
-        if len(geometries) < len(frame):
-            left_out = len(frame) - len(geometries)
-            self._note(f"geometries of {path.name} that are no polygons, left out: {left_out}")
+        self._tell_left_out(frame.geometry.to_numpy(), kept)
+        closed = frame.attrs.get(CLOSED_RINGS, 0)
+        if closed:
+            self._note(f"polygons of {path.name} with rings that were not closed, closed: {closed}")
         if self.repaired:
             self._note(f"polygons of {path.name} that cross themselves, repaired: {self.repaired}")
         # Burned in this order, so that a smaller or later polygon overwrites; the same for every scene's CRS.
@@ -78,7 +81,7 @@ class VectorLabels:
         if crowd is not None:
             self.crowd[1:] = crowd[kept][order]
         self.owner_ids = np.where(self.crowd, np.uint8(IGNORE), self.kind_ids)
-        self._in_crs: dict[str | None, shapely.STRtree] = {}
+        self._in_crs: dict[tuple[str | None, float | None], shapely.STRtree] = {}
 
     @classmethod
     def open(
@@ -99,8 +102,10 @@ class VectorLabels:
         if class_column is None:
             ordered = [only_name(class_name, classes)]
             names: list[str | None] = [ordered[0]] * len(frame)
+            similar: list[str] = []
         else:
             names, ordered = class_names(frame[class_column], f"labels {path}", class_column)
+            similar = [f"{', '.join(group)}" for group in alike(ordered)]
         background = objects or unlabelled == "background"
         if classes is None:
             classes = class_map(ordered, background, f"labels {path}", class_column)
@@ -110,6 +115,8 @@ class VectorLabels:
             fill = classes.background
         crowd = marked(frame[CROWD_COLUMN]) if objects and CROWD_COLUMN in frame.columns else None
         labels = cls(path, frame, ids, classes, fill, crowd)
+        for group in similar:
+            labels._note(f"classes of {path.name} that differ in case or accents only, kept apart: {group}")
         if background and classes.background is None:
             labels._note("the classes have no background: land outside the polygons counts as unknown")
         return labels
@@ -143,6 +150,21 @@ class VectorLabels:
         if text not in self._notes:
             self._notes.append(text)
 
+    def _tell_left_out(self, geometries: NDArray[Any], kept: NDArray[np.intp]) -> None:
+        """Note what rows (N,) without those ``kept`` have instead of polygons.
+
+        Raises:
+            LabelsError: nothing is kept.
+        """
+        told = ", ".join(left_out(geometries, kept))
+        if not len(kept):
+            raise LabelsError(
+                f"labels {self.path} has no polygon to burn, only {told}; draw some, or buffer points and "
+                "lines in a GIS first"
+            )
+        if told:
+            self._note(f"left out of {self.path.name}: {told}")
+
     def bounds_lonlat(self) -> BoundingBox | None:
         """Bounds of all polygons in degrees (WGS 84); ``None`` without a CRS."""
         if self._crs is None:
@@ -156,7 +178,9 @@ class VectorLabels:
         Raises:
             LabelsError: the grid's place on Earth is not known, or the labels cannot be brought there.
         """
-        return len(self._tree(geobox).query(geobox.footprint(), predicate="intersects"))
+        touching = len(self._tree(geobox).query(geobox.footprint(), predicate="intersects"))
+        self._look_around(geobox)
+        return touching
 
     def burn(self, geobox: GeoBox) -> NDArray[np.uint8]:
         """Class ids of the grid's pixels, decided at pixel centres; 255 where unknown.
@@ -208,9 +232,11 @@ class VectorLabels:
         low, wide, high = -_ROUNDING_PX, width + _ROUNDING_PX, height + _ROUNDING_PX
         cut = np.flatnonzero((left < low) | (top < low) | (right > wide) | (bottom > high))
         shares = np.ones(len(numbers))
-        whole = shapely.make_valid(geometries[cut], method="structure")
-        inside = shapely.area(shapely.intersection(whole, shapely.box(0.0, 0.0, width, height)))
-        shares[cut] = inside / np.maximum(shapely.area(whole), np.finfo(float).tiny)
+        # Coordinates of a damaged file may be too large to multiply.
+        with np.errstate(all="ignore"):
+            whole = shapely.make_valid(geometries[cut], method="structure")
+            inside = shapely.area(shapely.intersection(whole, shapely.box(0.0, 0.0, width, height)))
+            shares[cut] = inside / np.maximum(shapely.area(whole), np.finfo(float).tiny)
         return shares
 
     def _burn(self, geobox: GeoBox, values: NDArray[ValueT]) -> NDArray[ValueT]:
@@ -242,9 +268,11 @@ class VectorLabels:
                 f"labels {self.path} cannot be laid over a scene without georeferencing; "
                 "georeference the scene"
             )
-        key = None if geobox.crs is None else geobox.crs.to_wkt()
+        wkt = None if geobox.crs is None else geobox.crs.to_wkt()
+        key = (wkt, middle_of(geobox))
         if key not in self._in_crs:
-            self._in_crs[key] = shapely.STRtree(self._reprojected(key))
+            polygons = self._reprojected(wkt)
+            self._in_crs[key] = shapely.STRtree(polygons if key[1] is None else turned_to(polygons, key[1]))
         return self._in_crs[key]
 
     def _reprojected(self, wkt: str | None) -> NDArray[Any]:
@@ -255,17 +283,23 @@ class VectorLabels:
         if wkt is None:
             self._note(f"the scene has no CRS: taken to be in that of {self.path.name}")
             return self._geometries
-        try:
-            target = pyproj.CRS.from_wkt(wkt)
-            moved = geopandas.GeoSeries(self._geometries, crs=self._crs).to_crs(target).to_numpy()
-        except (ProjError, ValueError) as reason:
-            text = " ".join(str(reason).split())
-            raise LabelsError(
-                f"labels {self.path} cannot be brought into the scene's CRS: {text}; reproject them"
-            ) from reason
-        # A polygon beyond the projection's reach gets infinite coordinates: it is not in the scene.
-        moved[~np.isfinite(shapely.bounds(moved)).all(axis=1)] = shapely.Polygon()
-        return np.asarray(moved)
+        return brought(self._geometries, self._crs, wkt, f"labels {self.path}")
+
+    def _look_around(self, geobox: GeoBox) -> None:
+        """Note polygons that all of the grid lies in, but that are too large for its CRS to have them."""
+        outline = outline_in(geobox, self._crs)
+        if outline is None:
+            return
+        bounds, (left, bottom, right, top) = shapely.bounds(self._geometries), outline.bounds
+        around = (bounds <= (left, bottom, np.inf, np.inf)).all(axis=1) & (bounds[:, 2] >= right)
+        rows = np.flatnonzero(around & (bounds[:, 3] >= top))
+        rows = rows[shapely.covers(self._geometries[rows], outline)]
+        lost = ~shapely.intersects(self._tree(geobox).geometries[rows], geobox.footprint().centroid)
+        if lost.any():
+            self._note(
+                f"left out of {self.path.name}: {int(lost.sum()):,} around all of a scene, but too large for "
+                "its CRS; cut them to the scene"
+            )
 
 
 def _is_pixel_grid(transform: Affine) -> bool:
@@ -273,25 +307,11 @@ def _is_pixel_grid(transform: Affine) -> bool:
     return (transform.a, transform.b, transform.d, transform.e) == (1.0, 0.0, 0.0, 1.0)
 
 
-def valid_polygons(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp], int]:
-    """Valid 2D polygons, the rows they come from, and how many had to be repaired."""
-    flat = shapely.force_2d(geometries)
-    polygonal = np.isin(shapely.get_type_id(flat), (3, 6, 7)) & ~shapely.is_empty(flat)
-    rows = np.flatnonzero(polygonal & np.isfinite(shapely.bounds(flat)).all(axis=1))
-    flat = flat[rows]
-    broken = np.flatnonzero(~shapely.is_valid(flat))
-    # Coordinates of a damaged file may be too large to multiply: such polygons come out without area.
-    with np.errstate(all="ignore"):
-        # "structure" gives polygons where "linework" may give lines beside them.
-        flat[broken] = shapely.make_valid(flat[broken], method="structure", keep_collapsed=False)
-        usable = shapely.area(flat) > 0
-    return flat[usable], rows[usable], len(broken)
-
-
 def _to_pixels(geometries: NDArray[Any], geobox: GeoBox) -> NDArray[Any]:
     """Geometries to burn: in pixels, and no larger than needed."""
     pixels = _in_pixels(geometries, geobox)
-    large = np.flatnonzero(shapely.get_num_coordinates(pixels) > _CLIP_ABOVE_VERTICES)
+    far = ~(np.abs(shapely.bounds(pixels)) <= _CLIP_BEYOND_PX).all(axis=1)
+    large = np.flatnonzero(far | (shapely.get_num_coordinates(pixels) > _CLIP_ABOVE_VERTICES))
     pixels[large] = shapely.clip_by_rect(pixels[large], -1.0, -1.0, geobox.width + 1.0, geobox.height + 1.0)
     return np.asarray(pixels)
 

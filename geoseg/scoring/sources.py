@@ -20,7 +20,8 @@ from geoseg.progress import Progress
 from geoseg.raster.gdal import read_vector
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import Labels
-from geoseg.raster.vector_labels import VectorLabels, valid_polygons
+from geoseg.raster.polygons import valid_polygons
+from geoseg.raster.vector_labels import VectorLabels
 from geoseg.scoring.prediction import Prediction
 from geoseg.vector.corners import Band
 from geoseg.vector.place import Place

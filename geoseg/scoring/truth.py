@@ -78,6 +78,8 @@ def elsewhere(labels: Labels, mask: Prediction) -> LabelsError:
 def _place(bounds: BoundingBox | None) -> str:
     if bounds is None:
         return "an unknown place"
+    if not (max(map(abs, bounds[::2])) <= 720.0 and max(map(abs, bounds[1::2])) <= 90.0):
+        return f"x {bounds.left:.7g}..{bounds.right:.7g} y {bounds.bottom:.7g}..{bounds.top:.7g}, no degrees"
     return f"{bounds.left:.4f}..{bounds.right:.4f} E {bounds.bottom:.4f}..{bounds.top:.4f} N"
 
 

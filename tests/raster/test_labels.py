@@ -265,13 +265,13 @@ def test_what_is_no_polygon_is_left_out(tmp_path: Path) -> None:
     odd = [shapely.Point(0, 0), shapely.LineString([(0, 0), (1, 1)]), shapely.Polygon(), None, box]
     labels = open_labels(scenes.write_labels(tmp_path / "l.geojson", odd))
     assert labels.burn(grid()).sum() == 16
-    assert labels.notes == ("geometries of l.geojson that are no polygons, left out: 4",)
+    assert labels.notes == ("left out of l.geojson: 2 without geometry, 2 points or lines",)
 
 
 @pytest.mark.parametrize("geometries", [[], [shapely.Point(0, 0)], [None], [shapely.Polygon()]])
 def test_labels_without_polygons_are_refused(tmp_path: Path, geometries: list[Any]) -> None:
     path = scenes.write_labels(tmp_path / "l.geojson", geometries)
-    with pytest.raises(LabelsError, match=r"is empty|no polygons|no layer with geometries"):
+    with pytest.raises(LabelsError, match=r"is empty|no polygon to burn|no layer with geometries"):
         open_labels(path)
 
 
@@ -281,7 +281,7 @@ def test_wrong_columns(tmp_path: Path) -> None:
     path = scenes.write_labels(tmp_path / "l.gpkg", boxes, columns=columns)
     with pytest.raises(LabelsError, match=r"has no column kind; it has n, share, none"):
         open_labels(path, class_column="kind")
-    with pytest.raises(LabelsError, match="256 different values in column n"):
+    with pytest.raises(LabelsError, match="255 different values in column n, and 253 classes beside"):
         open_labels(path, class_column="n")
     with pytest.raises(LabelsError, match="fractions in column share"):
         open_labels(path, class_column="share")
@@ -416,6 +416,28 @@ def test_raster_labels_without_crs(tmp_path: Path) -> None:
     with open_labels(path) as labels:
         np.testing.assert_array_equal(labels.burn(grid(shape=(2, 2))), ids)
         assert labels.notes == ("l.tif has no CRS: taken to be in the other's",)
+
+
+@pytest.mark.parametrize("pixel", [1e-310, 1e15, 1e200, 1e307])
+def test_raster_labels_of_pixels_that_no_number_can_hold(tmp_path: Path, pixel: float) -> None:
+    ids = np.zeros((4, 4), np.uint8)
+    path = scenes.write_class_raster(
+        tmp_path / "l.tif", ids, transform=Affine(pixel, 0.0, 1.0, 0.0, -pixel, 1.0)
+    )
+    with pytest.raises(LabelsError, match="puts all pixels on a line or nowhere"):
+        open_labels(path)
+
+
+@pytest.mark.parametrize("pixel", [1e-150, 1e-30])
+def test_raster_labels_of_pixels_too_small_for_the_scene(tmp_path: Path, pixel: float) -> None:
+    ids = np.zeros((4, 4), np.uint8)
+    path = scenes.write_class_raster(
+        tmp_path / "l.tif", ids, transform=Affine(pixel, 0.0, 0.0, 0.0, -pixel, 0.0)
+    )
+    with open_labels(path) as labels:
+        for box in (grid(), grid(crs="EPSG:4326", transform=scenes.north_up(1e-4, origin=(15.0, 45.0)))):
+            assert (labels.burn(box) == 255).all()
+            assert labels.covers(box) >= 0
 
 
 def test_missing_labels() -> None:

@@ -25,7 +25,7 @@ from geoseg.shard import predict_shard
 from geoseg.vectorize import vectorize
 from geoseg_cli.main import main
 
-NASTY = ClassMap.from_names(["background", "field <&> \"quoted\" 'too'", "Straße\x07\u2028"], background=0)
+NASTY = ClassMap.from_names(["background", "field <&> \"quoted\" 'too'", "Straße\u00a0"], background=0)
 SHOWN = ["background", "field <&> \"quoted\" 'too'", "Straße"]
 
 
