@@ -343,6 +343,13 @@ def write_onnx(path: Path, **metadata: Any) -> Path:
     return path
 
 
+def test_onnx_of_text_that_is_no_text(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "a.onnx", some="x")
+    path.write_bytes(path.read_bytes().replace(b"some", b"so\xffe").replace(b"someone", b"some\xffne"))
+    facts = info(path)
+    assert facts["metadata"] == {"so\ufffde": "x"}
+
+
 def test_onnx(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_onnx(tmp_path / "a.onnx", geoseg=read_card(model).to_json(), tile_size=96, seg_thresh=0.0)
     facts = plain(info(path))

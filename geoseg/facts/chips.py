@@ -67,9 +67,10 @@ def _crs(wkt: str | None) -> Facts:
     """The CRS that all scenes have; of text that is none, nothing is known."""
     from rasterio.crs import CRS
 
+    from geoseg.raster.crs_text import names_a_file
     from geoseg.raster.gdal import GDAL_ERRORS
 
     try:
-        return crs_facts(None if wkt is None else CRS.from_wkt(wkt))
+        return crs_facts(None if wkt is None or names_a_file(wkt) else CRS.from_wkt(wkt))
     except GDAL_ERRORS:
         return crs_facts(None)

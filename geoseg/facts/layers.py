@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg import strict_json
 from geoseg.errors import LabelsError
 from geoseg.facts.common import Facts, file_mb
 from geoseg.raster import formats
-from geoseg.raster.gdal import check_ogr, gdal_errors, quiet
+from geoseg.raster.gdal import check_ogr, gdal_errors, quiet, undisturbed
+from geoseg.raster.geopackage import STANDARD_VIEWS
 from geoseg.raster.lean import pyogrio
 from geoseg.raster.qml import style_of
 
@@ -55,11 +56,13 @@ def layer_facts(path: Path) -> Facts:
 
 
 def _ogr_layers(path: Path, driver: str) -> list[Facts]:
-    check_ogr(path, driver, layer=None, what=_WHAT)
-    with gdal_errors(f"reading {_WHAT}", path, error=LabelsError), quiet():
+    with undisturbed(path, driver) as here, gdal_errors(f"reading {_WHAT}", path, error=LabelsError), quiet():
+        check_ogr(path, driver, layer=None, what=_WHAT, here=here)
+        path = here
         names = [str(name) for name, _ in pyogrio.list_layers(path.absolute())]
         styled = _styled(path) if _STYLES in names else set()
-        return [_ogr_layer(path, name, styled) for name in names[:MAX_LAYERS] if name != _STYLES]
+        names = [name for name in names if name != _STYLES and name not in STANDARD_VIEWS]
+        return [_ogr_layer(path, name, styled) for name in names[:MAX_LAYERS]]
 
 
 def _ogr_layer(path: Path, name: str, styled: set[str]) -> Facts:
@@ -89,7 +92,7 @@ def _styled(path: Path) -> set[str]:
 def _parquet_layer(path: Path) -> Facts:
     parquet = _opened_parquet(path)
     try:
-        geo = json.loads(parquet.metadata.metadata[b"geo"])
+        geo = strict_json.loads(parquet.metadata.metadata[b"geo"])
         column = geo["columns"][geo["primary_column"]]
         types, bounds, crs = (
             column.get("geometry_types") or [],
@@ -97,7 +100,7 @@ def _parquet_layer(path: Path) -> Facts:
             column.get("crs", "OGC:CRS84"),
         )
         geometry, primary = ", ".join(map(str, types)) or "unknown", geo["primary_column"]
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as reason:
+    except (KeyError, TypeError, AttributeError, ValueError) as reason:
         raise LabelsError(
             f"{_WHAT} {path} is Parquet, but no GeoParquet; write it with geopandas"
         ) from reason
@@ -184,8 +187,8 @@ def _columns(path: Path, driver: str, layer: Facts) -> dict[str, NDArray[Any]]:
     if driver == formats.GEOPARQUET:
         table = _opened_parquet(path).read(columns=wanted)
         return {name: np.array(table.column(name).to_pylist(), object) for name in wanted}
-    with gdal_errors(f"reading {_WHAT}", path, error=LabelsError), quiet():
+    with undisturbed(path, driver) as here, gdal_errors(f"reading {_WHAT}", path, error=LabelsError), quiet():
         told, _, _, values = pyogrio.raw.read(
-            path.absolute(), layer=layer["layer"], columns=wanted, read_geometry=False
+            here.absolute(), layer=layer["layer"], columns=wanted, read_geometry=False
         )
     return dict(zip(map(str, told["fields"]), values, strict=True))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
+from geoseg import strict_json
 from geoseg.errors import ModelError
 from geoseg.facts.common import Facts, class_rows, file_mb
 from geoseg.models.card import CARD_KEY, ModelCard
@@ -37,14 +37,15 @@ def onnx_facts(path: Path) -> Facts:
         outputs = [_tensor(value) for value in proto.graph.output]
     except (DecodeError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is no ONNX file, or a damaged one; export the model again") from error
-    told = {entry.key: entry.value for entry in proto.metadata_props}
+    told = {_text(entry.key): _text(entry.value) for entry in proto.metadata_props}
     if not inputs:
         raise ModelError(f"{path} is no ONNX file, or a damaged one; export the model again")
     return {
         "kind": "onnx",
         "path": str(path),
         "file_mb": file_mb(path),
-        "made_by": f"{proto.producer_name} {proto.producer_version}".strip()[:_MAX_TEXT] or None,
+        "made_by": f"{_text(proto.producer_name)} {_text(proto.producer_version)}".strip()[:_MAX_TEXT]
+        or None,
         "opset": max(
             (entry.version for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}), default=None
         ),
@@ -62,7 +63,7 @@ def _tensor(value: Any) -> Facts:
     """Name and shape of what goes in or comes out; a side that is left open is -1."""
     sides = value.type.tensor_type.shape.dim
     return {
-        "name": value.name[:_MAX_TEXT],
+        "name": _text(value.name)[:_MAX_TEXT],
         "shape": [side.dim_value if side.HasField("dim_value") else -1 for side in sides],
     }
 
@@ -72,9 +73,9 @@ def _card_facts(told: dict[str, str], path: Path) -> Facts:
     if CARD_KEY not in told:
         return {"architecture": None, "classes": None, "bands": None, "gsd_m": None, "chip_size_px": None}
     try:
-        card = ModelCard.from_json(json.loads(told[CARD_KEY]))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ModelError(f"{path}: model card is no JSON; export the model again") from error
+        card = ModelCard.from_json(strict_json.loads(told[CARD_KEY]))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path}: model card is no sound JSON; export the model again") from error
     except ModelError as error:
         raise ModelError(f"{path}: {error}; export the model again") from error
     size = _value(told.get("tile_size", "null"))
@@ -89,9 +90,14 @@ def _card_facts(told: dict[str, str], path: Path) -> Facts:
     }
 
 
+def _text(value: str | bytes) -> str:
+    """Text of the file; protobuf gives bytes where it is no UTF-8."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
 def _value(text: str) -> Any:
     """A value of the metadata: JSON where it is, else text."""
     try:
-        return json.loads(text) if len(text) <= 100_000 else text[:_MAX_TEXT]
-    except (ValueError, RecursionError):
+        return strict_json.loads(text) if len(text) <= 100_000 else text[:_MAX_TEXT]
+    except ValueError:
         return text[:_MAX_TEXT]

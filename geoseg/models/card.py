@@ -10,7 +10,6 @@ that many bytes of JSON, then the tensors' bytes without gaps.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from geoseg import strict_json
 from geoseg.classes import BandStats, ClassMap
 from geoseg.config import ModelConfig, PointConfig, Task
 from geoseg.errors import ModelError
@@ -196,9 +196,9 @@ def read_card(path: Path) -> ModelCard:
             f"{path} is a safetensors file, but no geoseg model; give a model that geoseg train made"
         )
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: model card is no JSON; copy or train the model again") from error
+        values = strict_json.loads(text)
+    except ValueError as error:
+        raise ModelError(f"{path}: model card is no sound JSON; copy or train the model again") from error
     try:
         return ModelCard.from_json(values)
     except ModelError as error:
@@ -230,7 +230,7 @@ def read_weights(path: Path) -> Weights:
             continue
         shape, kind = entry.get("shape"), entry.get("dtype")
         sound = isinstance(shape, list) and all(type(side) is int and 0 <= side < 2**31 for side in shape)
-        if not sound or len(shape) > _MAX_AXES or kind not in _STORED:
+        if not sound or len(shape) > _MAX_AXES or not isinstance(kind, str) or kind not in _STORED:
             raise ModelError(f"{path} has a damaged header; copy or train the model again")
         counts[kind] = counts.get(kind, 0) + math.prod(shape)
     most = max(counts, key=lambda kind: counts[kind], default="F32")
@@ -258,10 +258,10 @@ def _read_header(path: Path) -> dict[str, Any]:
     if len(raw) < length:
         raise ModelError(f"{path} is truncated; copy or train the model again")
     try:
-        header = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        header = strict_json.loads(raw)
+    except ValueError as error:
         raise ModelError(
-            f"{path} has a header that is no JSON; give a model that geoseg train made"
+            f"{path} has a header that is no sound JSON; give a model that geoseg train made"
         ) from error
     if not isinstance(header, dict):
         raise ModelError(f"{path} has a header that is no table; give a model that geoseg train made")
@@ -275,9 +275,12 @@ def _read_header(path: Path) -> dict[str, Any]:
 def _data_bytes(header: Mapping[str, Any], path: Path) -> int:
     """Bytes of tensor data the header promises."""
     try:
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        offsets = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
+        ends = [end for begin, end in offsets if type(begin) is int and 0 <= begin <= end]
+    except (KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path} has a damaged header; copy or train the model again") from error
+    if len(ends) < len(offsets) or not all(type(end) is int and end < 2**53 for end in ends):
+        raise ModelError(f"{path} has a damaged header; copy or train the model again")
     return max(ends, default=0)
 
 

@@ -85,9 +85,14 @@ def vector_driver(head: bytes, suffix: str) -> str | None:
         if head.startswith(magic):
             return driver
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n\x1e")
-    if text.startswith(b"{"):
+    if text.startswith(b"{") and not _is_utf_16(head):
         return _JSON_SUFFIXES.get(suffix.lower(), "GeoJSON")
     return None
+
+
+def _is_utf_16(head: bytes) -> bool:
+    letters = {head[0:4:2]: head[1:4:2], head[1:4:2]: head[0:4:2]}.get(b"\0\0", b"\0")
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or (letters.isascii() and b"\0" not in letters)
 
 
 def describe(head: bytes) -> str:
@@ -101,6 +106,8 @@ def describe(head: bytes) -> str:
         return "a web page"
     if text.startswith(b"<"):
         return "an XML file"
+    if _is_utf_16(head):
+        return "text in UTF-16"
     if head.startswith(b"PK\x03\x04"):
         return "a ZIP archive"
     if head.startswith((b"\x89HDF", b"CDF\x01", b"CDF\x02")):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import json
-import mmap
 import re
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +25,8 @@ import rasterio.shutil
 import shapely.errors
 
 from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError
-from geoseg.raster import formats, tame
+from geoseg.raster import beside, formats, geojson, parquet, tame
+from geoseg.raster.geopackage import check_geopackage
 from geoseg.raster.lean import pyogrio
 from geoseg.raster.remote import shown, without_secrets
 from geoseg.raster.server import RemoteFile
@@ -39,8 +40,14 @@ MAX_BLOCK_BYTES = 512 * 1024**2
 HINT = "is the file damaged?"
 """What the user may look after where a file cannot be read."""
 
+CLOSED_RINGS = "geoseg_closed_rings"
+"""Attribute of a frame: how many of its geometries had rings that were not closed, and were closed."""
+
 MAX_PIXELS = 2**40
 MAX_BANDS = 4096
+
+# What a GeoPackage calls having no CRS, in metres or in degrees.
+_UNDEFINED = ("Undefined Cartesian SRS", "Undefined geographic SRS")
 
 _NO_PLACE = re.compile(r" at (row|scanline) 4294967295(, col 4294967295)?")
 
@@ -58,6 +65,8 @@ GDAL_ERRORS: tuple[type[Exception], ...] = (
     shapely.errors.ShapelyError,
     OSError,
     UnicodeDecodeError,
+    # pyogrio, of a CRS that it cannot turn into text.
+    UnboundLocalError,
 )
 """What rasterio and pyogrio raise for damaged files; not all of it is documented."""
 
@@ -116,6 +125,10 @@ def _reason(error: BaseException) -> str:
     while deepest.__cause__ is not None:
         deepest = deepest.__cause__
     text = str(deepest) or str(error) or type(error).__name__
+    if "disk is full" in text:
+        return "the disk is full"  # behind all of the SQL that SQLite could not do
+    if isinstance(deepest, UnboundLocalError):
+        text = "its CRS cannot be read"
     # What follows a semicolon in our messages is what to do, and -1 as row or column is no place.
     text = _NO_PLACE.sub("", " ".join(text.split())).replace(";", ",")
     return without_secrets(text).rstrip(".,")[:300]
@@ -136,17 +149,18 @@ def open_raster(source: Path | RemoteFile, *, what: str = "scene") -> Any:
         SceneError: missing, no regular file, not a raster geoseg reads, damaged, or of impossible size.
     """
     if isinstance(source, RemoteFile):
-        return _check_open(_open_remote(source, what), source.shown, what)
+        return _check_open(_open_remote(source, what), None, source.shown, what)
     path = Path(source)
     head = formats.read_head(path, what=what, error=SceneError)
     driver = formats.raster_driver(head)
     if driver is None:
         todo = formats.cure(head, "give a GeoTIFF, JPEG 2000, Erdas Imagine, PNG or JPEG")
         raise SceneError(f"{what} {path} is {formats.describe(head)}; {todo}")
+    beside.check_sidecars(path.absolute(), what)
     # Not with NUM_THREADS: GDAL 3.10 then crashes on a damaged JPEG-compressed TIFF.
     with gdal_errors(f"opening {what}", path, error=SceneError), quiet(), tame.stderr_turned_away():
         dataset = rasterio.open(path.absolute(), driver=driver)
-    return _check_open(dataset, str(path), what)
+    return _check_open(dataset, path.absolute(), str(path), what)
 
 
 def _open_remote(source: RemoteFile, what: str) -> Any:
@@ -166,10 +180,12 @@ def _open_remote(source: RemoteFile, what: str) -> Any:
         return rasterio.open(source.name.vsi, driver=driver)
 
 
-def _check_open(dataset: Any, where: str, what: str) -> Any:
+def _check_open(dataset: Any, path: Path | None, where: str, what: str) -> Any:
     try:
         with gdal_errors(f"opening {what}", where, error=SceneError):
             _check_size(dataset, where, what)
+            if path is not None:
+                beside.check_parts(dataset, path, f"{what} {where}", MAX_BLOCK_BYTES)
     except BaseException:
         dataset.close()
         raise
@@ -233,13 +249,14 @@ def read_vector(
     head = formats.read_head(path, what=what, error=LabelsError)
     driver = formats.vector_driver(head, path.suffix)
     if driver is None:
-        raise LabelsError(
-            f"{what} {path} is {formats.describe(head)}; "
-            "give a GeoPackage, GeoJSON, Shapefile, FlatGeobuf, GeoParquet or a GeoTIFF of class ids"
-        )
+        kind = formats.describe(head)
+        todo = "give a GeoPackage, GeoJSON, Shapefile, FlatGeobuf, GeoParquet or a GeoTIFF of class ids"
+        raise LabelsError(f"{what} {path} is {kind}; {'save it as UTF-8' if 'UTF-16' in kind else todo}")
     frame = (
         _read_parquet(path, what) if driver == formats.GEOPARQUET else _read_ogr(path, driver, layer, what)
     )
+    if frame.crs is not None and frame.crs.name in _UNDEFINED and _beyond_degrees(frame):
+        frame = frame.set_crs(None, allow_override=True)
     present = [str(column) for column in frame.columns if column != frame.geometry.name]
     missing = [column for column in columns or () if column not in present]
     if missing:
@@ -254,55 +271,113 @@ def _read_ogr(path: Path, driver: str, layer: str | None, what: str) -> geopanda
     # Here, not above: it takes a third of a second that work on rasters alone has no use for.
     import geopandas
 
-    check_ogr(path, driver, layer=layer, what=what)
-    with gdal_errors(f"reading {what}", path, error=LabelsError), quiet():
-        frame = pyogrio.read_dataframe(
-            path.absolute(), layer=layer or _only_layer(path, what), use_arrow=False
-        )
+    with undisturbed(path, driver) as here, gdal_errors(f"reading {what}", path, error=LabelsError), quiet():
+        opened_by = check_ogr(path, driver, layer=layer, what=what, here=here)
+        try:
+            frame = _read_layer(here, layer or _only_layer(here, path, what))
+        except UnicodeDecodeError as reason:
+            todo = "correct its .cpg" if driver == "ESRI Shapefile" else "save it as UTF-8"
+            raise LabelsError(
+                f"{what} {path} has text in another encoding than it should have; {todo}"
+            ) from reason
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise LabelsError(f"{what} {path} has no geometries; give polygons")
+    if opened_by in {"GeoJSON", "GeoJSONSeq"}:
+        geojson.check_read(path, what, features=len(frame), lines=opened_by == "GeoJSONSeq", crs=frame.crs)
     return frame
 
 
-def check_ogr(path: Path, driver: str, *, layer: str | None, what: str) -> None:
+def _read_layer(path: Path, layer: str) -> Any:
+    def read(on_invalid: str) -> Any:
+        return pyogrio.read_dataframe(path.absolute(), layer=layer, use_arrow=False, on_invalid=on_invalid)
+
+    try:
+        frame = read("raise")
+    except shapely.errors.GEOSException:
+        # Rings that are not closed can be; surfaces in space and the like are no geometries here.
+        frame = read("fix")
+        closed = frame.geometry.notna() & read("ignore").geometry.isna()
+        frame.attrs[CLOSED_RINGS] = int(closed.sum())
+    info = pyogrio.read_info(path.absolute(), layer=layer)
+    for name, dtype in zip(info["fields"], info["dtypes"], strict=True):
+        if dtype == "bool" and frame[name].dtype != bool:
+            # With a null among them they come as 1.0 and 0.0.
+            frame[name] = frame[name].map({1.0: True, 0.0: False}).astype(object)
+    return frame
+
+
+def _beyond_degrees(frame: geopandas.GeoDataFrame) -> bool:
+    """Whether coordinates of a frame are no degrees."""
+    if not frame.crs.is_geographic:
+        return True
+    left, bottom, right, top = frame.total_bounds
+    return bool(max(abs(left), abs(right)) > 360.0 or max(abs(bottom), abs(top)) > 90.0)
+
+
+@contextlib.contextmanager
+def undisturbed(path: Path, driver: str) -> Iterator[Path]:
+    """Where GDAL may open a vector file without changing it: there, or in a copy.
+
+    A GeoPackage that was not closed, or is still open in QGIS, has its last changes in a log beside it. Who
+    closes it last, if only after reading, moves them into the file and deletes the log.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if driver != "GPKG" or not log.is_file():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
+        for file in (path, log):
+            shutil.copyfile(file, Path(folder) / file.name)
+        yield Path(folder) / path.name
+
+
+def check_ogr(path: Path, driver: str, *, layer: str | None, what: str, here: Path | None = None) -> str:
     """Refuse a vector file that GDAL must not open, or opens as something else than it looks like.
+
+    Args:
+        path: the file.
+        driver: that may open it.
+        layer: to look at; the first when not given.
+        what: how messages call the file.
+        here: what to open, as of :func:`undisturbed`.
+
+    Returns:
+        The driver that opens it.
 
     Raises:
         LabelsError: its CRS is an address, its path has a meaning to pyogrio, or it is no such file.
     """
     if driver == "GeoJSON":
-        _check_geojson_crs(path, what)
+        geojson.check_crs(path, what)
+    beside.check_further_files(path.absolute(), f"{what} {path}")
+    if driver == "GPKG":
+        check_geopackage(path, what, copy=None if here in {None, path} else here)
     if any(sign in str(path.absolute()) for sign in ";?!"):
         # pyogrio reads them as parts of a URL and would open another file.
         raise LabelsError(f"{what} {path} has one of ; ? ! in its path; rename it")
     if driver == "ESRI Shapefile" and not any(path.with_suffix(end).exists() for end in (".shx", ".SHX")):
         raise LabelsError(f"{what} {path} is without its {path.stem}.shx; copy all files of the Shapefile")
     with gdal_errors(f"reading {what}", path, error=LabelsError), quiet():
-        opened_by = pyogrio.read_info(path.absolute(), layer=layer or 0)["driver"]
+        try:
+            opened_by = pyogrio.read_info((here or path).absolute(), layer=layer or 0)["driver"]
+        except pyogrio.errors.DataSourceError as reason:
+            if "not recognized" not in str(reason):
+                raise
+            known = "JSON, but no GeoJSON" if driver.startswith("GeoJSON") else f"no {driver} to GDAL"
+            raise LabelsError(f"{what} {path} is {known}; write it anew with ogr2ogr") from reason
         if opened_by != driver and {opened_by, driver} != {"GeoJSON", "GeoJSONSeq"}:
             raise LabelsError(f"{what} {path} looks like {driver} but opens as {opened_by}; convert it")
+    return str(opened_by)
 
 
-def _only_layer(path: Path, what: str) -> str:
-    layers = [str(name) for name, geometry in pyogrio.list_layers(path.absolute()) if geometry is not None]
+def _only_layer(here: Path, path: Path, what: str) -> str:
+    layers = [str(name) for name, geometry in pyogrio.list_layers(here.absolute()) if geometry is not None]
     if not layers:
         raise LabelsError(f"{what} {path} has no layer with geometries; give polygons")
     if len(layers) > 1:
-        raise LabelsError(f"{what} {path} has layers {', '.join(layers)}; give a file with one of them")
+        names = ", ".join(layers[:9]) + (", ..." if len(layers) > 9 else "")
+        raise LabelsError(f"{what} {path} has layers {names}; give a file with one of them")
     return layers[0]
-
-
-def _check_geojson_crs(path: Path, what: str) -> None:
-    """Refuse a GeoJSON that gives its CRS as an address; GDAL would try to fetch it."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for found in re.finditer(rb'"crs"\s*:\s*(?=\{)', content):
-            text = content[found.end() : found.end() + 4096].decode("utf-8", "replace")
-            try:
-                crs, _ = json.JSONDecoder().raw_decode(text)
-            except (ValueError, RecursionError):
-                continue  # too long for a CRS, or damaged: GDAL says which
-            if crs.get("type") not in {"name", "EPSG"}:
-                raise LabelsError(f"{what} {path} gives its CRS as {crs.get('type')!r}; give it by name")
 
 
 def _read_parquet(path: Path, what: str) -> geopandas.GeoDataFrame:
@@ -310,9 +385,15 @@ def _read_parquet(path: Path, what: str) -> geopandas.GeoDataFrame:
         raise LabelsError(f"{what} {path} is GeoParquet, which needs pyarrow; pip install 'geoseg[parquet]'")
     import geopandas
     import pyarrow
+    from pyproj.exceptions import ProjError
 
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, quiet():
+            parquet.check_size(file, path, what)
             return geopandas.read_parquet(file)
-    except (pyarrow.ArrowException, ValueError, KeyError, OSError, *GDAL_ERRORS) as reason:
+    except shapely.errors.GEOSException as reason:
+        raise LabelsError(
+            f"reading {what} {path} failed: {_reason(reason)}; repair its geometries in a GIS"
+        ) from reason
+    except (pyarrow.ArrowException, ValueError, KeyError, OSError, ProjError, *GDAL_ERRORS) as reason:
         raise LabelsError(f"reading {what} {path} failed: {_reason(reason)}; is it GeoParquet?") from reason

@@ -20,6 +20,9 @@ from geoseg.raster.gdal import GDAL_ERRORS
 _TRUE_TO_SCALE = 0.01
 """Grid metres count as metres while the projection's scale is within this of 1 (UTM: 0.0004)."""
 
+_FARTHEST = 1e15
+"""Coordinates beyond this are no place in any CRS, and their squares no number to compute with."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GeoBox:
@@ -70,8 +73,11 @@ class GeoBox:
     @property
     def placeless(self) -> bool:
         """Whether a transform is known, but one that puts all pixels on a line or nowhere."""
-        finite = all(map(math.isfinite, self.transform))
-        return self.georeferenced and not (finite and self.transform.determinant != 0.0)
+        # NaN is not smaller either.
+        near = all(abs(value) <= _FARTHEST for corner in self._corners() for value in corner)
+        area = self.transform.determinant
+        placed = near and math.isfinite(area) and area != 0.0 and all(map(math.isfinite, ~self.transform))
+        return self.georeferenced and not placed
 
     def check_place(self, where: str) -> None:
         """Make sure that pixels have a place, if only in pixels.
@@ -207,9 +213,11 @@ class GeoBox:
         pixel = max(
             math.hypot(self.transform.a, self.transform.d), math.hypot(self.transform.b, self.transform.e)
         )
+        corners = self._corners()
+        # Millimetres, ten thousand kilometres from the origin: neighbouring numbers are further apart there.
+        near = max(1e-6 * pixel, 4.0 * math.ulp(max(abs(value) for corner in corners for value in corner)))
         return all(
-            math.dist(mine, theirs) <= 1e-6 * pixel
-            for mine, theirs in zip(self._corners(), other._corners(), strict=True)
+            math.dist(mine, theirs) <= near for mine, theirs in zip(corners, other._corners(), strict=True)
         )
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import rasterio._env
 
@@ -43,6 +44,23 @@ _reset_file_error = _function("VSIErrorReset", None)
 _last_error = _function("CPLGetLastErrorMsg", _text)
 _last_file_error = _function("VSIGetLastErrorMsg", _text)
 
+_push_handler = _function("CPLPushErrorHandler", None, _handle)
+_pop_handler = _function("CPLPopErrorHandler", None)
+_parse_xml = _function("CPLParseXMLString", _handle, _text)
+_free_xml = _function("CPLDestroyXMLNode", None, _handle)
+_open_dataset = _function("GDALOpenEx", _handle, _text, ctypes.c_uint, *(ctypes.POINTER(_text),) * 3)
+_close_dataset = _function("GDALClose", ctypes.c_int, _handle)
+_band = _function("GDALGetRasterBand", _handle, _handle, ctypes.c_int)
+_mask_flags = _function("GDALGetMaskFlags", ctypes.c_int, _handle)
+_mask_band = _function("GDALGetMaskBand", _handle, _handle)
+_overview_count = _function("GDALGetOverviewCount", ctypes.c_int, _handle)
+_overview = _function("GDALGetOverview", _handle, _handle, ctypes.c_int)
+_width = _function("GDALGetRasterBandXSize", ctypes.c_int, _handle)
+_height = _function("GDALGetRasterBandYSize", ctypes.c_int, _handle)
+_block_size = _function("GDALGetBlockSize", None, _handle, *(ctypes.POINTER(ctypes.c_int),) * 2)
+_data_type = _function("GDALGetRasterDataType", ctypes.c_int, _handle)
+_type_bytes = _function("GDALGetDataTypeSizeBytes", ctypes.c_int, ctypes.c_int)
+
 _NEEDED = (
     *(_set_thread_option, _get_thread_option, _metadata, _free_list, _open, _read, _close, _forget),
     *(_reset_error, _reset_file_error, _last_error, _last_file_error),
@@ -71,6 +89,90 @@ def thread_options(options: Mapping[str, str]) -> Iterator[None]:
     finally:
         for key, own in before.items():
             _set_thread_option(key.encode(), own)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    _push_handler(ctypes.cast(_library.CPLQuietErrorHandler, ctypes.c_void_p))
+    try:
+        yield
+    finally:
+        _pop_handler()
+
+
+def is_xml(content: bytes) -> bool:
+    """Whether GDAL can read a text as XML; ``True`` where that cannot be asked here."""
+    if _parse_xml is None or _free_xml is None:
+        return True
+    with _quiet():
+        root = _parse_xml(content)
+    if root:
+        _free_xml(root)
+    return bool(root)
+
+
+_OF_RASTER = 2
+_PER_DATASET = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """An overview or a mask, as GDAL sees it.
+
+    Attributes:
+        kind: which of the two.
+        width, height: its pixels.
+        block_width, block_height: of its blocks.
+        block_bytes: of a block of one band.
+    """
+
+    kind: Literal["overview", "mask"]
+    width: int
+    height: int
+    block_width: int
+    block_height: int
+    block_bytes: int
+
+
+def parts(name: str, driver: str) -> list[Part]:
+    """Overviews and mask of the first band of a raster, and overviews of the mask.
+
+    None where GDAL's functions are out of reach, or the raster cannot be opened.
+    """
+    if _open_dataset is None or _block_size is None:
+        return []
+    with _quiet():
+        drivers = (_text * 2)(driver.encode(), None)
+        dataset = _open_dataset(name.encode("utf-8", "surrogateescape"), _OF_RASTER, drivers, None, None)
+        if not dataset:
+            return []
+        try:
+            band = _band(dataset, 1)
+            found = [_part("overview", each) for each in _overviews(band)]
+            if _mask_flags(band) in {0, _PER_DATASET}:
+                mask = _mask_band(band)
+                found += [_part("mask", mask), *(_part("overview", each) for each in _overviews(mask))]
+            return found
+        finally:
+            _close_dataset(dataset)
+
+
+def _overviews(band: Any) -> list[Any]:
+    every = (_overview(band, at) for at in range(_overview_count(band)))
+    return [each for each in every if each]
+
+
+def _part(kind: Literal["overview", "mask"], band: Any) -> Part:
+    wide, high = ctypes.c_int(), ctypes.c_int()
+    _block_size(band, ctypes.byref(wide), ctypes.byref(high))
+    return Part(
+        kind=kind,
+        width=_width(band),
+        height=_height(band),
+        block_width=wide.value,
+        block_height=high.value,
+        block_bytes=wide.value * high.value * _type_bytes(_data_type(band)),
+    )
 
 
 class NoAnswerError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from geoseg import strict_json
 from geoseg.classes import IGNORE, ClassMap
 from geoseg.errors import SceneError
 from geoseg.raster.gdal import gdal_errors, open_raster
@@ -196,6 +196,6 @@ def classes_of_tags(tags: Mapping[str, str], where: str) -> ClassMap | None:
     try:
         if len(text) > MAX_CLASSES_BYTES:
             raise ValueError("too long")
-        return ClassMap.from_json(json.loads(text))
-    except (ValueError, RecursionError) as reason:
+        return ClassMap.from_json(strict_json.loads(text))
+    except ValueError as reason:
         raise SceneError(f"{where} has a damaged {CLASSES_TAG} tag: {reason}; predict it again") from reason

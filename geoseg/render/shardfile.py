@@ -13,7 +13,6 @@ nothing is inflated or written anywhere, and no size is believed before it was c
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import struct
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from geoseg import strict_json
 from geoseg.errors import InputError, ReadError, WriteError
 from geoseg.outputs import staged_file
 from geoseg.render.journal import PLAN_FILE, Journal
@@ -144,11 +144,11 @@ def open_shard(path: Path) -> ShardFile:
         if name not in members:
             raise InputError(f"{path} is no shard: it has no {name}; {_NO_SHARD}")
     try:
-        plan = Plan.from_json(json.loads(_read(path, PLAN_FILE, members[PLAN_FILE], MAX_PLAN_BYTES)))
-        values = json.loads(_read(path, FACTS_FILE, members[FACTS_FILE], MAX_FACTS_BYTES))
+        plan = Plan.from_json(strict_json.loads(_read(path, PLAN_FILE, members[PLAN_FILE], MAX_PLAN_BYTES)))
+        values = strict_json.loads(_read(path, FACTS_FILE, members[FACTS_FILE], MAX_FACTS_BYTES))
         shard = ShardId(index=_index(values["index"]), count=_index(values["count"]))
         facts = Facts.from_json(values)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ReadError(f"{path} is damaged ({reason}); {_AGAIN}") from error
     return ShardFile(path=path, shard=shard, plan=plan, facts=facts, _members=members)

@@ -21,6 +21,7 @@ from rasterio.crs import CRS
 
 from geoseg.classes import ClassMap
 from geoseg.errors import InputError
+from geoseg.raster.crs_text import names_a_file
 from geoseg.raster.gdal import GDAL_ERRORS
 from geoseg.raster.geobox import GeoBox
 from geoseg.render.blocks import BlockGrid
@@ -209,6 +210,8 @@ def _crs_to_json(crs: CRS | None) -> str | None:
 def _crs_from_json(text: Any) -> CRS | None:
     if text is None:
         return None
+    if names_a_file(_text(text)):
+        raise ValueError("a CRS that leads to another file")
     try:
         return CRS.from_wkt(_text(text))
     except GDAL_ERRORS as error:

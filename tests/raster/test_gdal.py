@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -140,8 +141,7 @@ def test_overview_file_of_the_sidecar_is_not_followed(
     tmp_path: Path, listener: tuple[str, list[str]], kind: str
 ) -> None:
     url, requests = listener
-    bands = scenes.ramp(1, 16, 16)
-    path = scenes.write_scene(tmp_path / "scene.tif", bands)
+    path = scenes.write_scene(tmp_path / "scene.tif", scenes.ramp(1, 16, 16))
     other = tmp_path / "other"
     other.write_text(scenes.raw_vrt("/etc/hosts", size=8))
     target = f"/vsicurl/{url}/x.tif" if kind == "url" else str(other)
@@ -149,10 +149,9 @@ def test_overview_file_of_the_sidecar_is_not_followed(
         f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{target}</MDI></Metadata>'
         "</PAMDataset>"
     )
-    with open_raster(path) as dataset:
-        assert dataset.overviews(1) == []
-        np.testing.assert_array_equal(dataset.read(), bands)
-        assert dataset.read(out_shape=(1, 8, 8)).shape == (1, 8, 8)
+    with pytest.raises(SceneError, match="takes its overviews from another file; rewrite it") as caught:
+        open_raster(path)
+    assert_one_line(caught.value, path)
     assert requests == []
 
 
@@ -408,6 +407,41 @@ def test_a_shapefile_is_several_files(tmp_path: Path) -> None:
     (tmp_path / "labels.shx").unlink()
     with pytest.raises(LabelsError, match=r"is without its labels\.shx; copy all files of the Shapefile"):
         read_vector(path)
+
+
+def test_crs_that_is_no_text(tmp_path: Path) -> None:
+    path = scenes.write_labels(tmp_path / "labels.shp", [shapely.box(0, 0, 1, 1)])
+    crs = (tmp_path / "labels.prj").read_bytes()
+    (tmp_path / "labels.prj").write_bytes(crs.replace(b"Transverse", b"Transvers\xff"))
+    with pytest.raises(LabelsError, match="failed: its CRS cannot be read; ") as caught:
+        read_vector(path)
+    assert_one_line(caught.value, path)
+
+
+@pytest.mark.parametrize("crs", [{"type": "name", "properties": {"name": "\ud800"}}, {"type": ["name"]}])
+def test_geojson_crs_that_is_no_text(tmp_path: Path, crs: dict[str, Any]) -> None:
+    with pytest.raises(LabelsError):
+        read_vector(scenes.geojson_with_crs(tmp_path / "labels.geojson", crs))
+
+
+def test_parquet_with_a_damaged_crs(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    path = scenes.write_labels(tmp_path / "labels.parquet", [shapely.box(0, 0, 1, 1)])
+    table = pyarrow.parquet.read_table(path)
+    told = table.schema.metadata[b"geo"].replace(b'"base_crs"', b'"base_xxx"')
+    pyarrow.parquet.write_table(table.replace_schema_metadata({b"geo": told}), path)
+    with pytest.raises(LabelsError, match="is it GeoParquet") as caught:
+        read_vector(path)
+    assert_one_line(caught.value, path)
+
+
+def test_errors_are_one_line_that_can_be_printed(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError) as caught:
+        read_vector(tmp_path / "a\nb\r\udcff.gpkg")
+    text = str(caught.value)
+    assert "a\\nb\\r\\udcff.gpkg does not exist" in text
+    assert text.encode().decode().isprintable()
 
 
 def test_sqlite_that_is_no_geopackage(tmp_path: Path) -> None:
