@@ -1,24 +1,37 @@
 """Outputs appear whole or not at all.
 
 Work goes into a hidden staging folder beside the output and is renamed into place at the end, so an error,
-Ctrl-C or SIGTERM leaves nothing at the output path, and a file that was there before stays as it was.
+Ctrl-C or SIGTERM leaves nothing at the output path, and a file that was there before stays as it was. What
+only a killed process can leave, a staging folder, is removed by the next one that writes the same output.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from geoseg.errors import OutputError
+from geoseg.errors import OutputError, WriteError
+from geoseg.rename import swap, undisturbed
 
 SIDECAR_SUFFIXES = (".aux.xml", ".ovr", ".msk")
 """Files GDAL keeps beside a raster. A stale one would override what a new file says of itself."""
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENOENT}
+"""What happens to a disk, not to a program: told as a failure to write the output."""
+
+_WITH_SIDECARS = (".tif", ".tiff", ".gpkg")
+_NAME_BYTES = 255 - len(".aux.xml")
+"""Longest name that leaves room for ``.aux.xml``, or for SQLite's ``-journal``."""
+
+_OLD = "old"
+_unfinished: set[Path] = set()
 
 
 def check_output(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
@@ -33,6 +46,11 @@ def check_output(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
             raise OutputError(f"{path} is both input and output; choose another output")
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file as output")
+    if path.suffix.lower() in _WITH_SIDECARS and len(os.fsencode(path.name)) > _NAME_BYTES:
+        raise OutputError(f"output {path} has too long a name for the files beside it; choose another")
+    if path.exists() and not path.is_file():
+        # Renaming over it would replace /dev/null by a mask.
+        raise OutputError(f"{path} is not a regular file; name a file as output")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; use --overwrite to replace it")
     _check_parent(path)
@@ -49,6 +67,8 @@ def check_output_folder(path: Path, *, overwrite: bool, marker: str) -> None:
     """
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file; name a folder as output")
+    if path.is_dir() and path.samefile(Path.cwd()):
+        raise OutputError(f"output {path} is the folder you are in; name another one")
     if path.is_dir() and any(path.iterdir()):
         if not overwrite:
             raise OutputError(f"{path} exists and is not empty; use --overwrite to replace it")
@@ -74,6 +94,9 @@ def staged_file(path: Path) -> Iterator[Path]:
 
     Everything the block leaves in the staging folder moves along, sidecars first and ``path`` itself last.
     Sidecars that an older output left behind are removed.
+
+    Raises:
+        WriteError: the disk is full, not writable, or its folder is gone.
     """
     with _staging_folder(path) as staging:
         staged = staging / path.name
@@ -83,49 +106,153 @@ def staged_file(path: Path) -> Iterator[Path]:
                 # Some writers make private files; an output should carry the user's own umask.
                 made.chmod(0o666 & ~_umask())
             _sync(made)
-        for suffix in SIDECAR_SUFFIXES:
-            stale = path.with_name(path.name + suffix)
-            # os.path: Path.exists() raises when the suffix makes the name too long for the file system.
-            if os.path.exists(stale) and not (staging / stale.name).exists():  # noqa: PTH110
-                stale.unlink()
-        others = [made for made in staging.iterdir() if made != staged]
-        for made in [*sorted(others), staged]:
-            made.replace(path.with_name(made.name))
+        others = sorted(made for made in staging.iterdir() if made != staged)
+        with undisturbed():
+            for suffix in SIDECAR_SUFFIXES:
+                stale = path.with_name(path.name + suffix)
+                # os.path: Path.exists() raises when the suffix makes the name too long for the file system.
+                if os.path.exists(stale) and not (staging / stale.name).exists():  # noqa: PTH110
+                    stale.unlink()
+            for made in [*others, staged]:
+                made.replace(path.with_name(made.name))
         _sync(path.absolute().parent)
 
 
 @contextlib.contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill; when the block ends well, it replaces ``path``."""
+    """Yield an empty folder to fill; when the block ends well, it replaces ``path``, at one stroke.
+
+    Raises:
+        WriteError: the disk is full, not writable, or its folder is gone.
+    """
     with _staging_folder(path) as staging:
         staged = staging / "new"
         staged.mkdir()
         yield staged
-        if path.exists():
-            path.rename(staging / "old")
-        staged.rename(path)
+        with undisturbed():
+            if path.exists():
+                swap(staged, path, aside=staging / _OLD)
+            else:
+                staged.rename(path)
         _sync(path.absolute().parent)
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove staging folders of ``path`` that killed processes left; nothing else may be writing it now."""
+    """Remove staging folders of ``path`` that killed processes left; those of living ones stay."""
     for left in path.absolute().parent.glob(f"{_staging_prefix(path)}*"):
-        shutil.rmtree(left, ignore_errors=True)
+        try:
+            lock = _lock(left)
+        except BlockingIOError:
+            continue
+        if lock is None:
+            return
+        try:
+            if (left / _OLD).exists() and not path.exists():
+                # Killed between the two renames that some systems need.
+                (left / _OLD).rename(path)
+            shutil.rmtree(left, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def remove_unfinished() -> None:
+    """Remove what this process has in work, at its end.
+
+    Clean-up runs by itself; but Ctrl-C may hit between two steps of it.
+    """
+    while _unfinished:
+        shutil.rmtree(_unfinished.pop(), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Have a folder for this process alone while the block runs, where the file system knows locks.
+
+    Raises:
+        OutputError: another process has it.
+    """
+    try:
+        lock = _lock(folder)
+    except BlockingIOError as error:
+        raise OutputError(f"{folder} is in use by another geoseg; wait for it or stop it") from error
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _staging_prefix(path: Path) -> str:
     # A hash, not the name itself: a 255-byte output name leaves no room for a prefix.
-    return f".geoseg-{hashlib.sha256(path.name.encode()).hexdigest()[:8]}-"
+    return f".geoseg-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
 
 
 @contextlib.contextmanager
 def _staging_folder(path: Path) -> Iterator[Path]:
-    staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(path), dir=path.absolute().parent))
-    staging.chmod(0o777 & ~_umask())
+    with _write_errors(path):
+        remove_leftovers(path)
+        staging, lock = _new_staging(path)
+        try:
+            yield staging
+        except WriteError as error:
+            # Nobody knows the hidden folder.
+            for made in (staging / "new", staging / path.name):
+                error.args = (str(error).replace(str(made), str(path)),)
+            raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            _unfinished.discard(staging)
+            if lock is not None:
+                os.close(lock)
+
+
+def _new_staging(path: Path) -> tuple[Path, int | None]:
+    while True:
+        staging = path.absolute().parent / f"{_staging_prefix(path)}{secrets.token_hex(4)}"
+        _unfinished.add(staging)
+        staging.mkdir()
+        lock = _lock(staging, wait=True)
+        # Between these two, somebody else may have taken it for a leftover.
+        if lock is None or staging.exists():
+            return staging, lock
+        os.close(lock)
+        _unfinished.discard(staging)
+
+
+def _lock(folder: Path, *, wait: bool = False) -> int | None:
+    """Hold a folder until the handle is closed; ``None`` where no locks are known.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
     try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):  # Windows
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return handle
+
+
+@contextlib.contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    """Name the output, not the hidden folder beside it."""
+    try:
+        yield
+    except OSError as error:
+        inside = isinstance(error.filename, str) and _staging_prefix(path) in error.filename
+        if error.errno not in _DISK_ERRORS or not (inside or error.filename is None):
+            raise
+        reason = (error.strerror or str(error)).lower()
+        hint = "is its folder still there?" if error.errno == errno.ENOENT else "is the disk full?"
+        raise WriteError(f"writing {path} failed: {reason}; {hint}") from error
 
 
 def _umask() -> int:

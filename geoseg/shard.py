@@ -17,7 +17,7 @@ from geoseg.outputs import check_output
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.remote import local, shown
 from geoseg.render.assemble import contents_of, named_outputs
-from geoseg.render.journal import journal_folder, missing, open_journal
+from geoseg.render.journal import journal_folder, may_replace, missing, open_journal
 from geoseg.render.memory import peak_so_far_mb
 from geoseg.render.part import Bounds
 from geoseg.render.session import Request, open_session
@@ -122,7 +122,8 @@ def predict_shard(
     started = time.monotonic()
     path = shard.path(output)
     inputs = local(given for given in (scene, aoi) if given is not None)
-    check_output(path, overwrite=overwrite, inputs=inputs)
+    replace = may_replace(path, overwrite=overwrite, resume=resume)
+    check_output(path, overwrite=replace, inputs=inputs)
     request = Request(
         scene=scene,
         model=model,

@@ -145,7 +145,7 @@ def train(
         )
         session = Session(run, store, config, trainer, world, where, progress)
         if state is None:
-            session.start(overwrite=overwrite)
+            session.start()
         else:
             session.go_on(state)
         session.train_to_end()

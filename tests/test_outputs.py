@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from geoseg import rename
 from geoseg.errors import OutputError
 from geoseg.outputs import check_output, check_output_folder, staged_file, staged_folder
 
@@ -119,3 +120,52 @@ def test_foreign_folder_is_never_replaced(tmp_path: Path) -> None:
         check_output_folder(folder, overwrite=True, marker="chips.json")
     (folder / "chips.json").write_text("{}")
     check_output_folder(folder, overwrite=True, marker="chips.json")
+
+
+def test_the_folder_one_is_in_is_no_output(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is the folder you are in"):
+        check_output_folder(tmp_path, overwrite=False, marker="chips.json")
+
+
+def test_a_name_without_room_for_a_sidecar_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="too long a name"):
+        check_output(tmp_path / ("m" * 251 + ".tif"), overwrite=False)
+    check_output(tmp_path / ("m" * 243 + ".tif"), overwrite=False)
+
+
+def test_what_a_dead_process_left_is_removed_and_what_a_living_one_has_stays(tmp_path: Path) -> None:
+    output = tmp_path / "mask.tif"
+    with staged_file(output) as staged:
+        staged.write_text("first")
+        dead = staged.parent.with_name(staged.parent.name[:-8] + "deadbeef")
+        dead.mkdir()
+        (dead / "mask.tif").write_text("half")
+        with staged_file(output) as other:
+            other.write_text("second")
+            assert not dead.exists()
+            assert staged.exists()
+    assert output.read_text() == "first"
+    assert names(tmp_path) == {"mask.tif"}
+
+
+@pytest.mark.parametrize("one_stroke", [True, False])
+def test_folders_change_places(one_stroke: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not one_stroke:
+        monkeypatch.setattr(rename, "_exchange", lambda *_: False)
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    rename.swap(tmp_path / "new", tmp_path / "old", aside=tmp_path / "aside")
+    assert names(tmp_path / "old") == {"new"}
+
+
+def test_an_old_folder_that_a_killed_process_put_aside_comes_back(tmp_path: Path) -> None:
+    with staged_folder(tmp_path / "chips") as staged:
+        prefix = staged.parent.name[:-8]
+    (tmp_path / "chips").rmdir()
+    (tmp_path / f"{prefix}deadbeef" / "old").mkdir(parents=True)
+    (tmp_path / f"{prefix}deadbeef" / "old" / "chips.json").touch()
+    with pytest.raises(RuntimeError), staged_folder(tmp_path / "chips"):
+        raise RuntimeError
+    assert names(tmp_path) == {"chips"}
+    assert names(tmp_path / "chips") == {"chips.json"}

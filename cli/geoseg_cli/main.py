@@ -13,24 +13,20 @@ import errno
 import gc
 import importlib.util
 import os
-import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from geoseg.errors import GeosegError
+from geoseg.outputs import remove_unfinished
 from geoseg_cli import terminal
+from geoseg_cli.signals import Signals, Terminated
 
+_NO_MEMORY = ("allocate memory", "CUDA out of memory", "bad_alloc", "can't start new thread")
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-class Terminated(SystemExit):
-    """SIGTERM or SIGHUP; as an exception it runs the clean-up of everything that is open."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,25 +35,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: arguments without the program's name; those of the process when not given.
     """
+    return _main(argv, Signals())
+
+
+def _main(argv: Sequence[str] | None, signals: Signals) -> int:
     terminal.replace_closed_streams()
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("GEOSEG_DEBUG", "0") not in {"", "0"}
     verbose = debug or any(arg in {"-v", "-vv", "--verbose"} for arg in args)
-    with _signals_as_exceptions(), _warnings_as_lines(shown=verbose):
+    with signals, _warnings_as_lines(shown=verbose):
         try:
             dropped = drop_foreign_proj()
             if verbose and dropped:
                 terminal.say(f"ignoring {', '.join(dropped)}, which belongs to another installation of PROJ")
-            return _run(args)
+            code = _run(args)
+            signals.ignore()
+            return code
         except BaseException as error:
-            return _tell(error, debug=debug)
+            signals.ignore()
+            remove_unfinished()
+            return _tell(signals.seen_in(error), debug=debug)
 
 
 def run() -> NoReturn:
     """Be the process called ``geoseg``: :func:`main`, with a quick start and a quick end."""
     # Collecting rarely makes importing torch a sixth faster; it leaves hundreds of thousands of objects.
     gc.set_threshold(100_000, 20, 20)
-    code = main()
+    # All is said and done then: a late Ctrl-C changes nothing.
+    code = _main(None, Signals(stay_deaf=True))
     if "torch" in sys.modules:
         # Everything is closed and written by now. Python would take another second to take torch apart.
         atexit._run_exitfuncs()
@@ -116,6 +121,8 @@ def _describe(error: BaseException) -> tuple[str | None, int]:
         return "out of memory; lower --batch-size or --size, or close other programs", 1
     if isinstance(error, OSError):
         return _describe_os_error(error), 1
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        return f"{error.object}: this name is not UTF-8, which GDAL needs; rename it", 2
     return _describe_usage(error) or (_describe_bug(error), 1)
 
 
@@ -128,7 +135,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     text = str(error)
     return bool({"MemoryError", "OutOfMemoryError"} & names) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "CUDA out of memory" in text)
+        isinstance(error, RuntimeError | OSError | ImportError) and any(said in text for said in _NO_MEMORY)
     )
 
 
@@ -167,34 +174,6 @@ def _describe_bug(error: BaseException) -> str:
         f"{type(error).__name__}{f': {text}' if text else ''}; this is a bug in geoseg, "
         "please report it with the traceback that --debug shows"
     )
-
-
-@contextlib.contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise :class:`Terminated` in the main thread, so that outputs are cleaned up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    process = os.getpid()
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != process:  # a forked worker
-            os._exit(128 + number)
-        # Once is enough: a second signal must not break the clean-up.
-        signal.signal(number, signal.SIG_IGN)
-        raise Terminated(128 + number)
-
-    before: dict[int, Any] = {}
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        # nohup has SIGHUP ignored; that stays.
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            before[number] = signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import sys
 import unicodedata
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from geoseg.errors import WriteError
 from geoseg.raster.remote import without_secrets
 
 if TYPE_CHECKING:
@@ -58,8 +60,40 @@ def _write_line(stream: TextIO, line: str) -> None:
     except UnicodeEncodeError:
         stream.write(line.encode("ascii", "backslashreplace").decode() + "\n")
         stream.flush()
-    except (BrokenPipeError, ValueError):
-        return  # nobody reads any more, or it was closed
+    except (OSError, ValueError):
+        _nobody_reads(stream)
+
+
+def _nobody_reads(stream: TextIO) -> None:
+    """The reader is gone, the disk of the log is full, or it was closed: what comes now leads nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        # What is still buffered would be complained about when Python exits.
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+class _Patient:
+    """A stream for rich, where what cannot be written is no reason to fail."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):
+            _nobody_reads(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            _nobody_reads(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def emit(text: str) -> None:
@@ -67,14 +101,18 @@ def emit(text: str) -> None:
 
     Raises:
         SystemExit: 1, quietly, when nobody reads any more (``geoseg ... | head -1``).
+        WriteError: it leads to a full disk.
     """
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered would be complained about when Python exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _nobody_reads(sys.stdout)
         raise SystemExit(1) from None
+    except OSError as error:
+        _nobody_reads(sys.stdout)
+        reason = (error.strerror or str(error)).lower()
+        raise WriteError(f"writing to stdout failed: {reason}; make room where it leads to") from error
 
 
 def emit_json(values: Mapping[str, Any]) -> None:
@@ -105,7 +143,8 @@ def console(*, stderr: bool = True) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDE)
+    file = cast(TextIO, _Patient(stream)) if stderr else stream
+    return Console(file=file, highlight=False, width=None if stream.isatty() else _WIDE)
 
 
 def clock(seconds: float) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,14 @@ class ChipWriter:
             WriteError: the disk is full or not writable.
         """
         image_path, label_path = self._images / f"{name}.tif", self._labels / f"{name}.tif"
-        with _write_errors(image_path), quiet(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-            with rasterio.open(image_path, "w", **_image_profile(bands, geobox)) as image:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            with _writing(image_path, _image_profile(bands, geobox)) as image:
                 image.write(bands if valid.all() else np.where(valid, bands, bands.dtype.type(0)))
                 if not valid.all():
                     image.write_mask(valid)
                 for band, description in enumerate(self._band_names, 1):
                     image.set_band_description(band, description)
-            with rasterio.open(label_path, "w", **_label_profile(labels, geobox, IGNORE)) as truth:
+            with _writing(label_path, _label_profile(labels, geobox, IGNORE)) as truth:
                 truth.write(labels, 1)
                 truth.write_colormap(1, self._palette)
                 truth.update_tags(**{CLASSES_TAG: self._classes})
@@ -84,11 +85,7 @@ class ChipWriter:
             self._write_objects(self._objects / f"{name}.tif", geobox, objects)
 
     def _write_objects(self, path: Path, geobox: GeoBox, objects: ChipObjects) -> None:
-        with (
-            _write_errors(path),
-            quiet(),
-            rasterio.open(path, "w", **_label_profile(objects.numbers, geobox, 0)) as dataset,
-        ):
+        with _writing(path, _label_profile(objects.numbers, geobox, 0)) as dataset:
             dataset.write(objects.numbers, 1)
             dataset.update_tags(**{OBJECTS_TAG: facts_to_json(objects.facts)})
 
@@ -122,8 +119,17 @@ def _layout(size_px: int) -> dict[str, Any]:
     }
 
 
-def _write_errors(path: Path) -> Any:
-    return gdal_errors("writing chip", path, error=WriteError, hint="is the disk full?")
+@contextlib.contextmanager
+def _writing(path: Path, profile: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield a raster to write.
+
+    It is made in memory: rasterio does not tell when GDAL, closing a file, found the disk full.
+    """
+    told = gdal_errors("writing chip", path, error=WriteError, hint="is the disk full?")
+    with told, quiet(), rasterio.MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            yield dataset
+        path.write_bytes(memory.getbuffer())
 
 
 def write_index(

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from geoseg.config import DetectionConfig, ModelConfig, Task
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, WriteError
 from geoseg.models.card import CARD_KEY, ModelCard, read_card
 from geoseg.models.deeplab import PointRendDeepLab, build_model
 from geoseg.models.mask_rcnn import MaskRCNN, build_instance_model
@@ -32,12 +32,16 @@ def save_model(path: Path, model: nn.Module, card: ModelCard, *, half: bool = Fa
 
     Raises:
         ModelError: the card is too large or does not fit what :func:`geoseg.models.card.read_card` accepts.
+        WriteError: the disk is full or not writable.
     """
     dtype = torch.float16 if half else torch.float32
     tensors = {name: _plain(values, dtype) for name, values in model.state_dict().items()}
     metadata = {CARD_KEY: json.dumps(card.to_json(), allow_nan=False)}
     with staged_file(path) as staged:
-        save_file(tensors, staged, metadata=metadata)
+        try:
+            save_file(tensors, staged, metadata=metadata)
+        except SafetensorError as error:
+            raise WriteError(f"writing {path} failed: {error}; is the disk full?") from error
         # What cannot be read back must not replace an older file that can.
         read_card(staged)
 

@@ -31,6 +31,11 @@ def journal_folder(output: Path) -> Path:
     return output.with_name(output.name + SUFFIX)
 
 
+def may_replace(output: Path, *, overwrite: bool, resume: bool) -> bool:
+    """Whether outputs may be replaced: a run that is gone on with may have written some of them."""
+    return overwrite or (resume and journal_folder(output).is_dir())
+
+
 class Journal:
     """Finished blocks on disk. Several processes may add blocks to one journal; one owns it.
 

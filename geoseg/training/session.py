@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
@@ -31,7 +31,7 @@ from geoseg.models.course import Course, InstanceScores, Scores, append_row, cut
 from geoseg.models.resume import save_state
 from geoseg.models.trainer import Trainer
 from geoseg.models.world import World
-from geoseg.outputs import staged_file
+from geoseg.outputs import held, staged_folder
 from geoseg.presets import dump_config
 from geoseg.progress import Progress
 from geoseg.training.board import Board
@@ -72,6 +72,7 @@ class Session:
         self._progress = progress
         self._saved_at = time.monotonic()
         self._board = Board(run)
+        self._held = ExitStack()
         settings = config.train
         self.train_set = ChipDataset(
             store,
@@ -84,20 +85,22 @@ class Session:
         )
         self.val_set = ChipDataset(store, "val", seed=settings.seed)
 
-    def start(self, *, overwrite: bool) -> None:
-        """Make the run folder."""
+    def start(self) -> None:
+        """Make the run folder, in place of one that is there."""
         if not self._world.is_first:
             return
-        if overwrite and self._run.exists():
-            shutil.rmtree(self._run)
-        self._run.mkdir(parents=True, exist_ok=True)
-        with staged_file(self._run / CONFIG) as staged:
-            staged.write_text(dump_config(self._config), encoding="utf-8")
-        (self._run / METRICS).touch()
-        self._save_state(self.course)
+        self._run.parent.mkdir(parents=True, exist_ok=True)
+        # At one stroke: killed at any moment there is the run that was replaced, or one that can be resumed.
+        with held(self._run) if self._run.exists() else nullcontext(), staged_folder(self._run) as staged:
+            (staged / CONFIG).write_text(dump_config(self._config), encoding="utf-8")
+            (staged / METRICS).touch()
+            self._save_state(self.course, staged)
+        self._held.enter_context(held(self._run))
 
     def go_on(self, state: dict[str, Any]) -> None:
         """Take over the state of the run, and put its folder into the state of that moment."""
+        if self._world.is_first:
+            self._held.enter_context(held(self._run))
         self._trainer.load_state(state)
         self.course = Course.from_state(state["course"])
         self.was_finished = (self._run / MODEL).exists()
@@ -121,8 +124,11 @@ class Session:
 
     def train_to_end(self) -> None:
         """Train epoch after epoch, and name the model at last."""
-        if self.was_finished:
-            return
+        with self._held:
+            if not self.was_finished:
+                self._train_to_end()
+
+    def _train_to_end(self) -> None:
         if not len(self.val_set):
             self._progress.warn("no validation chips: the model will be that of the last epoch")
         epochs_left = self._config.train.epochs - self.course.epoch
@@ -205,9 +211,9 @@ class Session:
         if self._world.is_first and minutes and overdue and self._trainer.seen < len(self.train_set):
             self._save_state(self.course)
 
-    def _save_state(self, course: Course) -> None:
+    def _save_state(self, course: Course, folder: Path | None = None) -> None:
         save_state(
-            self._run / LAST,
+            (folder or self._run) / LAST,
             {
                 **self._trainer.state(),
                 "course": asdict(course),

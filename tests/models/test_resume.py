@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -45,6 +47,30 @@ def test_a_truncated_file_is_one_clear_error(tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelError, match="damaged or no training state"):
         load_state(path)
+
+
+def test_a_file_with_other_bytes_is_one_clear_error_or_a_state(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_state(
+        path, {"weights": {"a": torch.arange(6.0), "b": torch.zeros(2)}, "epoch": 3, "best": {"x": [1.5]}}
+    )
+    rng, refused = Random(1), 0
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    pickled = next(name for name in members if name.endswith("data.pkl"))
+    for _ in range(400):
+        data = bytearray(members[pickled])
+        for _ in range(rng.randint(1, 3)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        del data[rng.choice((len(data), rng.randrange(len(data)))) :]
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in (members | {pickled: bytes(data)}).items():
+                archive.writestr(name, content)
+        try:
+            load_state(path)
+        except ModelError:
+            refused += 1
+    assert refused > 300
 
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
