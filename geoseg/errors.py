@@ -25,6 +25,11 @@ class GeosegError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The message, of which names of files, keys and classes are a part: one line that can be written."""
+        text = super().__str__().replace("\r", "\\r").replace("\n", "\\n")
+        return text.encode("utf-8", "backslashreplace").decode()
+
 
 class ReadError(GeosegError):
     """A file that opened could not be read to its end."""

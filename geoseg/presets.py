@@ -21,7 +21,10 @@ import yaml
 from geoseg.config import Config, Task, validate
 from geoseg.errors import ConfigError
 
-MAX_CONFIG_BYTES = 1_000_000
+MAX_CONFIG_BYTES = 100_000
+"""Largest file read: one with every setting has 3 kB, and this much may take a second already."""
+
+_MAX_DEPTH = 20
 
 
 def presets_folder() -> Path:
@@ -73,13 +76,27 @@ def _find_config(name_or_path: str) -> Path:
     return preset
 
 
+_YAML_ERRORS = (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError, RecursionError)
+"""What PyYAML raises; of days like 2026-99-99 and tags that do not fit their value not its own errors."""
+
+
 class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without aliases: a few hundred bytes of them can unfold to gigabytes."""
+    """SafeLoader without aliases: a few hundred bytes of them can unfold to gigabytes.
+
+    And without lists in lists in lists: the time they take grows with the square of their depth.
+    """
+
+    _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.YAMLError("aliases are not allowed")
-        return super().compose_node(parent, index)
+        if self._depth == _MAX_DEPTH:
+            raise yaml.YAMLError(f"more than {_MAX_DEPTH} levels deep")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -87,7 +104,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes; this is no geoseg config")
     try:
         values = yaml.load(path.read_bytes(), Loader=_PlainLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except _YAML_ERRORS as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is not readable as YAML: {reason}") from error
     if values is None:
@@ -104,7 +121,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: write section.key=value, for example train.epochs=80")
     try:
         value = yaml.load(text, Loader=_PlainLoader)
-    except yaml.YAMLError as error:
+    except _YAML_ERRORS as error:
         raise ConfigError(f"--set {override}: the value is not readable") from error
     branch = values.setdefault(section, {})
     if branch is None:

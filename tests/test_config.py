@@ -49,6 +49,12 @@ def test_overrides_beat_the_file(tmp_path: Path) -> None:
         ("a: &a [1]\nb: *a\n", "aliases are not allowed"),
         ("train: [\n", "not readable as YAML"),
         ("[" * 5000, "not readable as YAML"),
+        ("train: " + "[" * 21 + "]" * 21, "more than 20 levels deep"),
+        ("train:\n  epochs: 2026-99-99\n", "not readable as YAML"),
+        ("train:\n  epochs: !!timestamp x\n", "not readable as YAML"),
+        ("train:\n  epochs: !!bool x\n", "not readable as YAML"),
+        ("'a\\nb': 1\n", "unknown key"),
+        ('"a\\nb\\r": 1\n', "a\\nb\\r: unknown key"),
     ],
 )
 def test_wrong_files_are_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -62,7 +68,7 @@ def test_wrong_files_are_one_line(tmp_path: Path, text: str, message: str) -> No
 
 def test_huge_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "huge.yaml"
-    path.write_bytes(b"#" * 1_000_001)
+    path.write_bytes(b"#" * 100_001)
     with pytest.raises(ConfigError, match="larger than"):
         load_config(str(path))
 
@@ -74,7 +80,16 @@ def test_missing_config(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["train.epochs", "epochs=3", "=3", "train.=3", "train.epochs=[", "train.a.b=1"]
+    "override",
+    [
+        "train.epochs",
+        "epochs=3",
+        "=3",
+        "train.=3",
+        "train.epochs=[",
+        "train.a.b=1",
+        "train.epochs=2026-99-99",
+    ],
 )
 def test_wrong_overrides(override: str) -> None:
     with pytest.raises(ConfigError):
