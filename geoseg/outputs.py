@@ -130,10 +130,13 @@ def staged_folder(path: Path) -> Iterator[Path]:
         staged.mkdir()
         yield staged
         with undisturbed():
-            if path.exists():
-                swap(staged, path, aside=staging / _OLD)
-            else:
+            try:
                 staged.rename(path)
+            except OSError:
+                # Not empty: looking first would leave another process a moment to put its own there.
+                if not path.is_dir():
+                    raise
+                swap(staged, path, aside=staging / _OLD)
         _sync(path.absolute().parent)
 
 
@@ -145,7 +148,7 @@ def remove_leftovers(path: Path) -> None:
         except BlockingIOError:
             continue
         if lock is None:
-            return
+            continue
         try:
             if (left / _OLD).exists() and not path.exists():
                 # Killed between the two renames that some systems need.
@@ -213,9 +216,10 @@ def _new_staging(path: Path) -> tuple[Path, int | None]:
         staging.mkdir()
         lock = _lock(staging, wait=True)
         # Between these two, somebody else may have taken it for a leftover.
-        if lock is None or staging.exists():
+        if staging.exists():
             return staging, lock
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
         _unfinished.discard(staging)
 
 

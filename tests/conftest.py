@@ -1,17 +1,22 @@
-"""Shared by all tests: every test starts in an empty folder and finds no foreign GDAL or PROJ settings."""
+"""Shared by all tests: every test starts in an empty folder, without a network or foreign GDAL settings."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 # Set before anything imports torch: two test processes with two threads each would fight over two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-for name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GEOSEG_DEBUG", "NO_COLOR", "FORCE_COLOR"):
+for name in (
+    *("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH"),
+    *("GEOSEG_DEBUG", "NO_COLOR", "FORCE_COLOR"),
+):
     os.environ.pop(name, None)
 
 # A shell that starts the tests in the background has Ctrl-C ignored, in their children too.
@@ -20,6 +25,32 @@ if (
     and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_CALLS_OUT = {"socket.connect": 1, "socket.sendto": 1, "socket.getaddrinfo": 0, "socket.gethostbyname": 0}
+"""Events of Python's sockets, and which of their arguments is the address or the host."""
+
+
+def is_here(host: Any) -> bool:
+    """Whether a host is this machine, by the names of it that need no look-up."""
+    name = host.decode() if isinstance(host, bytes) else host
+    return name in (None, "", "localhost", "::1") or str(name).startswith("127.")
+
+
+def _stay_here(event: str, arguments: tuple[Any, ...]) -> None:
+    place = _CALLS_OUT.get(event)
+    if place is None:
+        return
+    address = arguments[place]
+    if isinstance(address, tuple):
+        address = address[0]
+    elif event == "socket.connect":
+        return  # a socket in the file system
+    if not is_here(address):
+        raise PermissionError(f"a test must not ask {address} for anything")
+
+
+# For the whole process, whoever opens a socket: a test that needs a network fails here, not in a year.
+sys.addaudithook(_stay_here)
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,8 @@ def shown_help(*verb: str) -> str:
 def test_help_in_the_readme_is_the_real_one() -> None:
     block = re.search(r"## `geoseg --help`\n\n```text\n(.*?)```", README, re.DOTALL)
     assert block is not None
-    assert block.group(1).strip() == shown_help()
+    # Releases of rich differ by a space here and there.
+    assert block.group(1).split() == shown_help().split()
 
 
 @pytest.mark.parametrize(

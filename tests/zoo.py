@@ -208,10 +208,15 @@ STORAGE: dict[str, Animal] = {
     "overviews beside": Animal(make=made.overviews(internal=False), holds_ids=True),
     "overviews that are none": Animal(
         make=made.with_sidecar(".ovr", b"II*\x00\x08\x00\x00\x00garbage"),
-        refused={"info": (2, "scene.tif.ovr")},
+        refused=by_work("scene.tif.ovr"),
     ),
-    "sidecar that is none": Animal(make=made.with_sidecar(".aux.xml", b"<PAMDataset><")),
-    "mask that is none": Animal(make=made.with_sidecar(".msk", b"II*\x00\x08\x00\x00\x00garbage")),
+    "sidecar that is none": Animal(
+        make=made.with_sidecar(".aux.xml", b"<PAMDataset><"), refused=everywhere(2, "scene.tif.aux.xml")
+    ),
+    "mask that is none": Animal(
+        make=made.with_sidecar(".msk", b"II*\x00\x08\x00\x00\x00garbage"),
+        refused=everywhere(2, "scene.tif.msk"),
+    ),
     "two pages": Animal(make=made.two_pages, holds_ids=True),
     "jpeg 2000": Animal(
         make=made.copied("scene.jp2", "JP2OpenJPEG", QUALITY=100, REVERSIBLE="YES"), holds_ids=True

@@ -28,7 +28,7 @@ class ChipItem:
     """One chip as it goes into a batch; S is the crop's side or the chip's.
 
     Attributes:
-        bands: (B, S, S), not normalised; in the chips' dtype, or float32 at a random scale.
+        bands: (B, S, S), not normalised; in the chips' dtype, or floats at a random scale.
         valid: (S, S).
         labels: (S, S) uint8 class ids, 255 = unknown.
         gain: (B,) float32, to multiply the normalised bands by.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.classes import IGNORE, BandStats
+from geoseg.classes import IGNORE, BandStats, exact_float
 
 _TRIES = 4
 
@@ -36,7 +36,7 @@ class View:
 
     def of(
         self, bands: NDArray[Any], valid: NDArray[np.bool_], labels: NDArray[np.uint8], stats: BandStats
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.uint8]]:
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.uint8]]:
         """What it shows of a chip; only the pixels that are needed are worked on.
 
         Args:
@@ -46,23 +46,26 @@ class View:
             stats: of the bands, with the limit beyond which no value may shine upon its neighbours.
 
         Returns:
-            Bands (B, N, N) float32, not a number where a band of floating-point numbers has none, and 0
-            where not valid; valid (N, N), False beyond the chip; labels (N, N), 255 there.
+            Bands (B, N, N) of :func:`geoseg.classes.exact_float`, not a number where a band of floating-point
+            numbers has none, and 0 where not valid; valid (N, N), False beyond the chip; labels (N, N), 255
+            there.
         """
         rows, cols = self.axes(labels.shape)
         part = rows.part, cols.part
         bands, valid, labels = bands[:, *part], valid[part], labels[part]
         usable = valid
         if np.issubdtype(bands.dtype, np.floating):
-            usable = valid & np.isfinite(bands)
-        with np.errstate(over="ignore"):
-            image = bands.astype(np.float32)
+            with np.errstate(over="ignore"):
+                usable = valid & np.isfinite(bands.astype(np.float32, copy=False))
+        exact = exact_float(bands.dtype)
+        image = bands.astype(exact)
         if stats.limit_std is not None:
-            mean, scale = (np.array(v, np.float32)[:, None, None] for v in (stats.mean, stats.scale))
-            reach = np.float32(stats.limit_std) * scale
+            mean: NDArray[Any] = np.array(stats.mean, exact)[:, None, None]
+            reach: NDArray[Any] = np.array(stats.scale, exact)[:, None, None]
+            reach = reach * np.asarray(stats.limit_std, exact)
             np.clip(image, mean - reach, mean + reach, out=image)
         if not usable.all():
-            image = np.where(usable, image, np.float32(0.0))
+            image = np.where(usable, image, exact(0.0))
         mixed = mix(image, usable, rows, cols)
         shown = pick(valid, False, rows, cols)
         if usable.ndim == 3:
@@ -155,17 +158,17 @@ def _extent(taps: NDArray[np.intp]) -> tuple[int, int]:
     return (int(taps.min()), int(taps.max()) + 1) if taps.size else (0, 1)
 
 
-def mix(image: NDArray[np.float32], usable: NDArray[np.bool_], rows: Axis, cols: Axis) -> NDArray[np.float32]:
+def mix(image: NDArray[Any], usable: NDArray[np.bool_], rows: Axis, cols: Axis) -> NDArray[Any]:
     """Bands of a view; pixels that are not usable take no part.
 
     Args:
-        image: (B, h, w) the parts of the axes, 0 where not usable.
+        image: (B, h, w) floats, the parts of the axes, 0 where not usable.
         usable: (h, w) or (B, h, w).
         rows: of the view, N pixels.
         cols: of the view, M pixels.
 
     Returns:
-        (B, N, M) float32, 0 beyond the chip. Right where :func:`pick` finds ``usable``.
+        (B, N, M) of the same dtype, 0 beyond the chip. Right where :func:`pick` finds ``usable``.
     """
     mixed = _mix(image, rows, cols)
     if usable.all():
@@ -175,17 +178,17 @@ def mix(image: NDArray[np.float32], usable: NDArray[np.bool_], rows: Axis, cols:
     return mixed
 
 
-def _mix(image: NDArray[np.float32], rows: Axis, cols: Axis) -> NDArray[np.float32]:
+def _mix(image: NDArray[Any], rows: Axis, cols: Axis) -> NDArray[Any]:
     # Band by band, and rows both times: whole rows are moved, and what is worked on stays in the cache.
-    mixed = np.empty((len(image), len(rows.inside), len(cols.inside)), np.float32)
+    mixed = np.empty((len(image), len(rows.inside), len(cols.inside)), image.dtype)
     for band, result in zip(image, mixed, strict=True):
         result[:] = _mix_rows(np.ascontiguousarray(_mix_rows(band, rows).T), cols).T
     return mixed
 
 
-def _mix_rows(values: NDArray[np.float32], axis: Axis) -> NDArray[np.float32]:
+def _mix_rows(values: NDArray[Any], axis: Axis) -> NDArray[Any]:
     """Rows (N, w) of a view, of the rows (h, w) of a chip."""
-    mixed = np.zeros((len(axis.inside), values.shape[1]), np.float32)
+    mixed = np.zeros((len(axis.inside), values.shape[1]), values.dtype)
     rows = np.empty_like(mixed)
     for taps, weights in zip(axis.taps, axis.weights[:, :, None], strict=True):
         np.take(values, taps, axis=0, out=rows, mode="clip")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyogrio.raw
 import rasterio
+import rasterio.shutil
 import shapely
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -130,6 +131,11 @@ def _writing(path: Path, profile: Mapping[str, Any]) -> Iterator[Any]:
         with memory.open(**profile) as dataset:
             yield dataset
         path.write_bytes(memory.getbuffer())
+        with memory.open() as made:
+            beside = len(made.files) > 1
+        if beside:
+            # A CRS that GeoTIFF has no keys for is in a file of its own.
+            rasterio.shutil.copyfiles(memory.name, path)
 
 
 def write_index(

@@ -19,10 +19,12 @@ class Normaliser:
     """Centres and scales bands by the statistics of the training chips."""
 
     def __init__(self, stats: BandStats, device: torch.device) -> None:
-        shape = (1, -1, 1, 1)
-        self._mean = torch.tensor(stats.mean, dtype=torch.float32, device=device).view(shape)
-        scale = [1.0 / scale for scale in stats.scale]
-        self._scale = torch.tensor(scale, dtype=torch.float32, device=device).view(shape)
+        def by_band(values: Sequence[float]) -> dict[torch.dtype, Tensor]:
+            exact = torch.tensor(values, dtype=torch.float64, device=device).view(1, -1, 1, 1)
+            return {dtype: exact.to(dtype) for dtype in (torch.float32, torch.float64)}
+
+        self._mean = by_band(stats.mean)
+        self._scale = by_band([1.0 / scale for scale in stats.scale])
         self._limit = stats.limit_std
 
     def __call__(self, bands: Tensor, valid: Tensor) -> Tensor:
@@ -70,14 +72,21 @@ class Normaliser:
 
     def _normalised(self, bands: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised bands, and which of their pixels may be used: (N, 1 or B, H, W) bool."""
-        normal = bands.to(torch.float32, copy=True, memory_format=torch.channels_last)
+        exact = _exact_float(bands.dtype)
+        normal = bands.to(exact, copy=True, memory_format=torch.channels_last)
         usable, floating = valid.unsqueeze(1), bands.dtype.is_floating_point
         if floating and self._limit is not None:
             # Before values grow beyond all numbers, as they may, up to the limit.
-            usable = usable & torch.isfinite(normal)
-        normal.sub_(self._mean).mul_(self._scale)
+            usable = usable & torch.isfinite(normal.to(torch.float32))
+        normal.sub_(self._mean[exact]).mul_(self._scale[exact])
         if self._limit is not None:
             normal.clamp_(-self._limit, self._limit)
-        elif floating:
+        normal = normal.to(torch.float32)
+        if floating and self._limit is None:
             usable = usable & torch.isfinite(normal)
         return normal, usable
+
+
+def _exact_float(dtype: torch.dtype) -> torch.dtype:
+    """:func:`geoseg.classes.exact_float` of torch."""
+    return torch.float64 if dtype.itemsize > 2 and dtype != torch.float32 else torch.float32

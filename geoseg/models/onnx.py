@@ -9,11 +9,12 @@ probabilities below ``seg_thresh`` to 0, which it is, and takes the likeliest cl
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,13 +170,16 @@ def _first_cause(error: BaseException) -> str:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """No talk of the exporter's own work: deprecations inside of it, and of what it optimised."""
+    """No talk of the exporter's own work: deprecations inside of it, and of what it optimised.
+
+    Older releases of onnxscript print the latter, in the middle of the JSON that a program reads.
+    """
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

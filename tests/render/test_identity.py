@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +194,19 @@ def test_damaged_blocks_are_rendered_again(tmp_path: Path, model: Path, scene: P
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path, model: Path, scene: Path) -> None:
     mask = tmp_path / "mask.tif"
-    stages = [staged_file(mask), staged_file(tmp_path / "other.tif")]
-    kept = [stage.__enter__().parent for stage in stages]
-    predict(scene, mask, model=model, config=FP32)
-    assert not kept[0].exists()
-    assert kept[1].exists(), "somebody may be writing there"
+    killed = (
+        "import os, pathlib, sys; from geoseg.outputs import staged_file; "
+        "stage = staged_file(pathlib.Path(sys.argv[1])); "
+        "print(stage.__enter__().parent, flush=True); os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", killed, mask], capture_output=True, text=True)
+    left = Path(done.stdout.strip())
+    assert left.is_dir()
+    with staged_file(mask) as living:
+        predict(scene, mask, model=model, config=FP32)
+        assert living.parent.exists(), "somebody is writing there"
+        living.write_bytes(mask.read_bytes())
+    assert not left.exists()
 
 
 def test_damaged_plan_is_told(tmp_path: Path, model: Path, scene: Path) -> None:

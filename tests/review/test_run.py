@@ -340,7 +340,7 @@ class TestPage:
         names = (
             "</script><script>alert(1)</script>",
             "\"'><img src=x onerror=alert(2)>",
-            "a\u202egnp.exe\u0007",
+            "a\u200bgnp.exe\u00ad",
         )
         classes = ClassMap.from_names(names, background=0)
         edit_chips(chips, classes=classes.to_json(), bands=["<b>red", "&amp;", "\u2066nir"])
@@ -355,7 +355,7 @@ class TestPage:
         html = (run / "report.html").read_text(encoding="utf-8")
         assert not re.search("[\u202a-\u202e\u2066-\u2069\u0007]", html)
         rows = [row[0] for row in section(page, "classes").all("table")[0].rows()[1:4]]
-        assert rows == [*names[:2], "a\\u202egnp.exe\\u0007"]
+        assert rows == [*names[:2], "a\\u200bgnp.exe\\u00ad"]
         assert "<script>alert(3)</script>" in section(page, "configuration").text()
         assert page.one("h1").text() == "Run <i>run & \\u202eco"
         shown = [chart.all("b")[0].text() for chart in page.all("figure", class_="curve")]
