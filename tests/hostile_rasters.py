@@ -14,7 +14,15 @@ import numpy as np
 import rasterio
 from hostile_files import Lures
 from rasterio.windows import Window
-from scenes import UTM, huge_strip_tiff, mrf_xml, north_up, raw_vrt, write_scene
+from scenes import (
+    UTM,
+    huge_strip_tiff,
+    mrf_xml,
+    north_up,
+    not_georeferenced_is_fine,
+    raw_vrt,
+    write_scene,
+)
 
 from geoseg.raster.mask import CLASSES_TAG
 
@@ -281,9 +289,8 @@ def webp_larger_than_its_block(folder: Path, kit: Path, lures: Lures) -> Path:
 @raster
 def jpeg_larger_than_its_block(folder: Path, kit: Path, lures: Lures) -> Path:
     large = folder / "large.jpg"
-    with rasterio.open(
-        large, "w", driver="JPEG", width=16_000, height=16_000, count=3, dtype="uint8"
-    ) as file:
+    shape = {"width": 16_000, "height": 16_000, "count": 3, "dtype": "uint8"}
+    with not_georeferenced_is_fine(), rasterio.open(large, "w", driver="JPEG", **shape) as file:
         file.write(np.zeros((3, 16_000, 16_000), np.uint8))
     data = large.read_bytes()
     large.unlink()

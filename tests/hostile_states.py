@@ -259,7 +259,6 @@ CHIPS: dict[str, Maker] = {
     "chip_name_is_a_path": _chip_called("/etc/passwd"),
     "chip_name_is_a_url": _chip_called("http://127.0.0.1/x"),
     "chip_images_are_vrts": chip_image(_vrt),
-    "chip_images_are_links": chip_image(lambda path, lures: path.symlink_to(lures.raster)),
     "chip_images_are_pipes": chip_image(lambda path, _: os.mkfifo(path)),
     "chip_images_are_links_to_themselves": chip_image(lambda path, _: path.symlink_to(path.name)),
 }

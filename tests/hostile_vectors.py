@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import shapely
 from hostile_files import Lures
-from scenes import geojson_with_crs, write_labels
+from scenes import UTM, geojson_with_crs, write_labels
 
 Maker = Callable[[Path, Path, Lures], Path]
 LABELS: dict[str, Maker] = {}
@@ -180,9 +181,9 @@ def geopackage(*statements: str | tuple[str, Sequence[Any]], layer: str = "parce
     """A GeoPackage of one polygon after some SQL, as whoever made it may run."""
 
     def make(folder: Path, kit: Path, lures: Lures) -> Path:
-        path = write_labels(folder / f"{layer}.gpkg", [BOX], columns={"kind": ["field"]})
-        if path.name != "a.gpkg":
-            path = path.rename(folder / "a.gpkg")
+        path = folder / "a.gpkg"
+        frame = geopandas.GeoDataFrame({"kind": ["field"]}, geometry=[BOX], crs=UTM)
+        frame.to_file(path, layer=layer, engine="pyogrio")
         base = sqlite3.connect(path)
         for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
             base.create_function(name, 1, lambda _: 0)

@@ -56,7 +56,8 @@ def _environment(folder: Path) -> Path:
 
 
 def _run(*words: str | Path) -> None:
-    subprocess.run([str(word) for word in words], check=True)
+    # uv would keep a second copy of it all.
+    subprocess.run([str(word) for word in words], check=True, env=os.environ | {"UV_NO_CACHE": "1"})
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ SLOTS = {"scene": RASTERS, "mask": RASTERS, "labels": LABELS, **STATES}
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("slot", SLOTS)
 def test_every_verb_meets_hostile_files(slot: str, tmp_path: Path, whole_kit: Path) -> None:
     """Of the verbs that open such a file each file meets two, in turn: a campaign of some 450 tries."""
