@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from hostile import Watch
 from hostile_files import COMMANDS, lay_out, make_kit, words
-from hostile_rasters import RASTERS
 from hostile_states import CASES as STATES
 from hostile_vectors import LABELS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's inotify watches the canaries")
 
-SLOTS = {"scene": RASTERS, "mask": RASTERS, "labels": LABELS, **STATES}
+# Scenes and masks meet the door in test_hostile.py: some unfold for minutes before they are done.
+SLOTS = {"labels": LABELS, **STATES}
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("slot", SLOTS)
 def test_every_verb_meets_hostile_files(slot: str, tmp_path: Path, whole_kit: Path) -> None:
-    """Of the verbs that open such a file each file meets two, in turn: a campaign of some 450 tries."""
+    """Of the verbs that open such a file each file meets two, in turn: a campaign of some 250 tries."""
     with Watch(tmp_path / "watch") as watch:
         lures = lay_out(watch.canaries.folder, watch.canaries.url)
         wrong = {}

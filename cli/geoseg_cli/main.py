@@ -114,7 +114,7 @@ def _describe(error: BaseException) -> tuple[str | None, int]:
     if isinstance(error, SystemExit):
         return None, _exit_code(error)
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", 130
+        return "; ".join(["interrupted", *getattr(error, "__notes__", [])]), 130
     if isinstance(error, GeosegError):
         return str(error), error.exit_code
     if _is_out_of_memory(error):

@@ -26,6 +26,7 @@ class Signals:
         self._hook = sys.unraisablehook
         self._process = os.getpid()
         self._number: int | None = None
+        self._raised: BaseException | None = None
         self._over = False
 
     def __enter__(self) -> Self:
@@ -54,9 +55,11 @@ class Signals:
 
     def seen_in(self, error: BaseException) -> BaseException:
         """The stop that a signal asked for, where a library made another error of it."""
-        if self._number is None or isinstance(error, KeyboardInterrupt | SystemExit):
+        stop = self._raised
+        if stop is None or error is stop or isinstance(error, SystemExit):
             return error
-        stop = _exception(self._number)
+        if isinstance(error, KeyboardInterrupt):
+            return stop  # typer makes a number of it, and what was noted would be lost
         for note in getattr(error, "__notes__", ()):
             stop.add_note(note)
         return stop.with_traceback(error.__traceback__)
@@ -67,7 +70,8 @@ class Signals:
         if self._over or self._number is not None:
             return
         self._number = number
-        raise _exception(number)
+        self._raised = _exception(number)
+        raise self._raised
 
     def _unraisable(self, what: Any) -> None:
         """Where an exception goes that nobody can catch, in a destructor or a callback of a library."""

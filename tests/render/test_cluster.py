@@ -400,6 +400,7 @@ from geoseg.predict import predict
 from geoseg.progress import SilentProgress
 from geoseg.render.work import Resources
 from geoseg_cli import main
+from geoseg_cli.signals import Signals
 
 
 class Tell(SilentProgress):
@@ -408,7 +409,7 @@ class Tell(SilentProgress):
 
 
 if __name__ == "__main__":
-    with main._signals_as_exceptions():
+    with Signals():
         try:
             predict(
                 Path(sys.argv[1]),
