@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geoseg.chips.store import ChipStore
 from geoseg.config import (
@@ -27,17 +26,15 @@ from geoseg.config import (
     TrainConfig,
     VectorizeConfig,
 )
-from geoseg.demo_steps import MARKER, Steps, new_folder
-from geoseg.errors import GeosegError
+from geoseg.demo_steps import MARKER, Steps, StepsReport
 from geoseg.evaluate import CompareReport, EvaluateReport, compare
 from geoseg.mapview.atlas import Sources
-from geoseg.outputs import check_output_folder
+from geoseg.outputs import check_output_folder, made_in_place
 from geoseg.page.markup import Html, el, join
 from geoseg.predict import PredictReport, predict
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.gdal import read_vector
 from geoseg.raster.mask import open_mask
-from geoseg.report import report as write_report
 from geoseg.sample.farmland import CLASS_COLUMN, write_farmland
 from geoseg.sample.overlay import draw_overlay
 from geoseg.scoring.page import objects, side_by_side
@@ -64,50 +61,24 @@ _CLASS_WEIGHTS = {"background": 0.85, "field": 0.65, "house": 1.55, "trees": 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoReport:
-    """What :func:`demo` did.
+class DemoReport(StepsReport):
+    """What :func:`demo` did; ``polygons`` are those of ``mask``.
 
     Attributes:
-        output: the folder that holds all files below.
-        labels: true polygons of the unseen scene.
-        scene: the unseen scene.
-        model: the trained model.
-        mask: its prediction, point-refined.
+        mask: prediction of the unseen scene, point-refined.
         mask_coarse: its prediction without refinement: the coarse map upsampled bilinearly.
-        polygons: the polygons of ``mask``.
         uncertainty: how unsure each pixel of ``mask`` is.
-        overlay: the picture to look at.
-        report: the page to look at; ``None`` when none was wanted or could be made.
-        seed: what the scenes were made from.
         polygon_count: polygons of each class.
         refined: scores of ``mask`` against ``labels``.
         coarse: scores of ``mask_coarse``.
-        stage_seconds: wall time of each stage.
-        seconds: wall time of all.
     """
 
-    output: Path
-    labels: Path
-    scene: Path
-    model: Path
     mask: Path
     mask_coarse: Path
-    polygons: Path
     uncertainty: Path
-    overlay: Path
-    report: Path | None
-    seed: int
     polygon_count: dict[str, int]
     refined: EvaluateReport
     coarse: EvaluateReport
-    stage_seconds: dict[str, float]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values |= {name: str(value) for name, value in values.items() if isinstance(value, Path)}
-        return values | {"refined": self.refined.to_json(), "coarse": self.coarse.to_json()}
 
 
 def demo(
@@ -146,9 +117,17 @@ def demo(
         GeosegError: a stage failed.
     """
     check_output_folder(output, overwrite=overwrite, marker=MARKER)
-    with new_folder(output):
-        work = _Demo(output, seed, device, Steps(progress), page=report, command=command)
-        done = work.run(epochs, train_px, unseen_px, threads)
+    with made_in_place(output, marker=MARKER):
+        steps = Steps(
+            folder=output,
+            seed=seed,
+            device=device,
+            threads=threads,
+            page=report,
+            command=command,
+            progress=progress,
+        )
+        done = _Farmland(steps).run(epochs, train_px, unseen_px)
         (output / MARKER).write_text(json.dumps(done.to_json(), indent=2) + "\n", encoding="utf-8")
     return done
 
@@ -172,23 +151,18 @@ def demo_config(classes: Sequence[str], epochs: int = EPOCHS) -> Config:
     )
 
 
-@dataclass
-class _Demo:
-    """One run of the demo: where it writes and how long its stages took."""
+@dataclass(frozen=True)
+class _Farmland:
+    """The way from farmland to polygons."""
 
-    folder: Path
-    seed: int
-    device: str
     steps: Steps
-    page: bool
-    command: str | None
 
-    def run(self, epochs: int, train_px: int, unseen_px: int, threads: int | None) -> DemoReport:
-        started = time.monotonic()
-        seen, seen_labels = self._make("train", self.seed, train_px)
-        scene, labels = self._make("unseen", self.seed + 1, unseen_px)
-        chips, run = self.folder / "chips", self.folder / "run"
-        with self.steps.step("tile", "cut the scene and its labels into chips"):
+    def run(self, epochs: int, train_px: int, unseen_px: int) -> DemoReport:
+        steps, folder = self.steps, self.steps.folder
+        seen, seen_labels = self._make("train", steps.seed, train_px)
+        scene, labels = self._make("unseen", steps.seed + 1, unseen_px)
+        chips, run = folder / "chips", folder / "run"
+        with steps.step("tile", "cut the scene and its labels into chips"):
             cut = TileConfig(
                 size_px=_CHIP_PX,
                 overlap_px=_OVERLAP_PX,
@@ -197,30 +171,30 @@ class _Demo:
                 val_share=_VAL_SHARE,
                 test_share=0.0,
             )
-            tile([seen], [seen_labels], chips, cut, progress=self.steps.progress)
-        with self.steps.step("train", "train DeepLabV3 + PointRend from random weights"):
+            tile([seen], [seen_labels], chips, cut, progress=steps.progress)
+        with steps.step("train", "train DeepLabV3 + PointRend from random weights"):
             model = train(
                 chips,
                 run=run,
                 config=demo_config(ChipStore.open(chips).classes.names, epochs),
-                device=self.device,
-                threads=threads,
-                progress=self.steps.progress,
+                device=steps.device,
+                threads=steps.threads,
+                progress=steps.progress,
             ).model
-        uncertainty = self.folder / "uncertainty.tif"
+        uncertainty = folder / "uncertainty.tif"
         predicted = self._predict("predict", scene, model, refine=True, uncertainty=uncertainty)
         mask = predicted.output
         mask_coarse = self._predict("predict_coarse", scene, model, refine=False).output
-        polygons = self.folder / "parcels.gpkg"
-        with self.steps.step("vectorize", "turn the mask into polygons"):
+        polygons = folder / "parcels.gpkg"
+        with steps.step("vectorize", "turn the mask into polygons"):
             config = VectorizeConfig(min_area=MIN_AREA)
-            vectors = vectorize(mask, polygons, config, progress=self.steps.progress)
-        with self.steps.step("evaluate", "compare both masks with the true polygons"):
+            vectors = vectorize(mask, polygons, config, progress=steps.progress)
+        with steps.step("evaluate", "compare both masks with the true polygons"):
             scoring = EvaluateConfig(class_column=CLASS_COLUMN, objects=True)
-            both = compare([mask_coarse, mask], labels, scoring, progress=self.steps.progress)
+            both = compare([mask_coarse, mask], labels, scoring, progress=steps.progress)
             coarse, refined = (each for each in both.reports if isinstance(each, EvaluateReport))
-        overlay = self.folder / "overlay.png"
-        with self.steps.step("draw", "draw the picture"):
+        overlay = folder / "overlay.png"
+        with steps.step("draw", "draw the picture"):
             _draw(overlay, scene, polygons, mask_coarse, mask)
         files = Sources(
             scene=scene,
@@ -231,9 +205,16 @@ class _Demo:
             uncertainty=uncertainty,
             labels=labels,
         )
-        page = self._report(files, model, predicted, refined, both) if self.page else None
+        page = steps.write_page(
+            files,
+            title="geoseg demo: farmland that training never saw",
+            model=model,
+            scored=refined,
+            more_scores=_more_scores(refined, both),
+            ran=predicted,
+        )
         return DemoReport(
-            output=self.folder,
+            output=folder,
             labels=labels,
             scene=scene,
             model=model,
@@ -243,16 +224,16 @@ class _Demo:
             uncertainty=uncertainty,
             overlay=overlay,
             report=page,
-            seed=self.seed,
+            seed=steps.seed,
             polygon_count=vectors.polygons,
             refined=refined,
             coarse=coarse,
-            stage_seconds=dict(self.steps.seconds),
-            seconds=time.monotonic() - started,
+            stage_seconds=dict(steps.seconds),
+            seconds=time.monotonic() - steps.started,
         )
 
     def _make(self, name: str, seed: int, size_px: int) -> tuple[Path, Path]:
-        scene, labels = self.folder / f"scene_{name}.tif", self.folder / f"labels_{name}.gpkg"
+        scene, labels = self.steps.folder / f"scene_{name}.tif", self.steps.folder / f"labels_{name}.gpkg"
         with self.steps.step("scenes", f"make a scene of farmland: {scene.name}"):
             write_farmland(scene, labels, seed=seed, size_px=size_px)
         return scene, labels
@@ -260,7 +241,7 @@ class _Demo:
     def _predict(
         self, stage: str, scene: Path, model: Path, *, refine: bool, uncertainty: Path | None = None
     ) -> PredictReport:
-        mask = self.folder / ("mask.tif" if refine else "mask_coarse.tif")
+        mask = self.steps.folder / ("mask.tif" if refine else "mask_coarse.tif")
         with self.steps.step(stage, f"predict the unseen scene {'with' if refine else 'without'} refinement"):
             # Chips of twice the training size: fewer edges, and less to do twice.
             config = PredictConfig(
@@ -272,37 +253,9 @@ class _Demo:
                 model=model,
                 config=config,
                 uncertainty=uncertainty,
-                device=self.device,
+                device=self.steps.device,
                 progress=self.steps.progress,
             )
-
-    def _report(
-        self,
-        files: Sources,
-        model: Path,
-        predicted: PredictReport,
-        refined: EvaluateReport,
-        both: CompareReport,
-    ) -> Path | None:
-        """The page. What was made is worth more than it: what goes wrong is only told."""
-        page = self.folder / "report.html"
-        with self.steps.step("report", "write a page to look at in a browser"):
-            try:
-                write_report(
-                    files,
-                    page,
-                    model=model,
-                    scored=refined,
-                    more_scores=_more_scores(refined, both),
-                    ran=predicted,
-                    title="geoseg demo: farmland that training never saw",
-                    command=self.command,
-                    progress=self.steps.progress,
-                )
-            except (GeosegError, OSError) as error:
-                self.steps.progress.warn(f"no {page.name}: {error}")
-                return None
-        return page
 
 
 def _more_scores(refined: EvaluateReport, both: CompareReport) -> Html:

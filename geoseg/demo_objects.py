@@ -11,7 +11,6 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geoseg.classes import ClassMap, default_color
 from geoseg.config import (
@@ -24,16 +23,14 @@ from geoseg.config import (
     TileConfig,
     TrainConfig,
 )
-from geoseg.demo_steps import MARKER, Steps, new_folder
-from geoseg.errors import GeosegError
+from geoseg.demo_steps import MARKER, Steps, StepsReport
 from geoseg.evaluate import evaluate_polygons
 from geoseg.mapview.atlas import Sources
 from geoseg.models.card import DEFAULT_MODEL
-from geoseg.outputs import check_output_folder
+from geoseg.outputs import check_output_folder, made_in_place
 from geoseg.predict_objects import predict_objects
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.gdal import read_vector
-from geoseg.report import report as write_report
 from geoseg.sample.overlay import draw_overlay
 from geoseg.sample.village import CLASS_COLUMN, write_village
 from geoseg.scoring.page import objects
@@ -57,42 +54,16 @@ _EACH, _ALL = 0.05, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoObjectsReport:
-    """What :func:`demo_objects` did.
+class DemoObjectsReport(StepsReport):
+    """What :func:`demo_objects` did; ``polygons`` are roofs with scores from 0.05 on.
 
     Attributes:
-        output: the folder that holds all files below.
-        labels: true roofs of the unseen village.
-        scene: the unseen village.
-        model: the trained model.
-        polygons: the roofs found in it, with their scores from 0.05 on.
-        overlay: the picture to look at.
-        report: the page to look at; ``None`` when none was wanted or could be made.
-        seed: what the scenes were made from.
         objects: roofs found with a score of 0.5 or more.
         scores: of ``polygons`` against ``labels``.
-        stage_seconds: wall time of each stage.
-        seconds: wall time of all.
     """
 
-    output: Path
-    labels: Path
-    scene: Path
-    model: Path
-    polygons: Path
-    overlay: Path
-    report: Path | None
-    seed: int
     objects: int
     scores: PolygonsReport
-    stage_seconds: dict[str, float]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values |= {name: str(value) for name, value in values.items() if isinstance(value, Path)}
-        return values | {"scores": self.scores.to_json()}
 
 
 def demo_objects(
@@ -131,9 +102,17 @@ def demo_objects(
         GeosegError: a stage failed.
     """
     check_output_folder(output, overwrite=overwrite, marker=MARKER)
-    with new_folder(output):
-        work = _Demo(output, seed, device, Steps(progress), page=report, command=command)
-        done = work.run(epochs, villages, unseen_px, threads)
+    with made_in_place(output, marker=MARKER):
+        steps = Steps(
+            folder=output,
+            seed=seed,
+            device=device,
+            threads=threads,
+            page=report,
+            command=command,
+            progress=progress,
+        )
+        done = _Roofs(steps).run(epochs, villages, unseen_px)
         (output / MARKER).write_text(json.dumps(done.to_json(), indent=2) + "\n", encoding="utf-8")
     return done
 
@@ -160,72 +139,72 @@ def demo_objects_config(epochs: int = EPOCHS) -> Config:
     )
 
 
-@dataclass
-class _Demo:
-    """One run of the demo: where it writes and how long its stages took."""
+@dataclass(frozen=True)
+class _Roofs:
+    """The way from villages to roofs."""
 
-    folder: Path
-    seed: int
-    device: str
     steps: Steps
-    page: bool
-    command: str | None
 
-    def run(self, epochs: int, villages: int, unseen_px: int, threads: int | None) -> DemoObjectsReport:
-        started = time.monotonic()
-        with self.steps.step("scenes", f"make {villages} villages to train on, and another"):
+    def run(self, epochs: int, villages: int, unseen_px: int) -> DemoObjectsReport:
+        steps, folder = self.steps, self.steps.folder
+        with steps.step("scenes", f"make {villages} villages to train on, and another"):
             seen = [
-                self._make(f"train_{number:02}", self.seed + number, _VILLAGE_PX)
+                self._make(f"train_{number:02}", steps.seed + number, _VILLAGE_PX)
                 for number in range(1, villages + 1)
             ]
-            scene, labels = self._make("unseen", self.seed, unseen_px)
-        chips, run = self.folder / "chips", self.folder / "run"
-        with self.steps.step("tile", "cut the scenes and their roofs into chips"):
+            scene, labels = self._make("unseen", steps.seed, unseen_px)
+        chips, run = folder / "chips", folder / "run"
+        with steps.step("tile", "cut the scenes and their roofs into chips"):
             self._tile(seen, chips)
-        with self.steps.step("train", "train Mask R-CNN + PointRend on the backbone of the default model"):
+        with steps.step("train", "train Mask R-CNN + PointRend on the backbone of the default model"):
             model = train(
                 chips,
                 run=run,
                 config=demo_objects_config(epochs),
-                device=self.device,
-                threads=threads,
-                progress=self.steps.progress,
+                device=steps.device,
+                threads=steps.threads,
+                progress=steps.progress,
             ).model
-        polygons = self.folder / "roofs.gpkg"
-        with self.steps.step("predict", "find the roofs of the unseen village"):
+        polygons = folder / "roofs.gpkg"
+        with steps.step("predict", "find the roofs of the unseen village"):
             predict_objects(
                 scene,
                 polygons,
                 model=model,
                 config=PredictConfig(min_score=_EACH),
-                device=self.device,
-                progress=self.steps.progress,
+                device=steps.device,
+                progress=steps.progress,
             )
-        with self.steps.step("evaluate", "compare them with the true ones"):
+        with steps.step("evaluate", "compare them with the true ones"):
             scoring = EvaluateConfig(class_column=CLASS_COLUMN, boundary="1m", min_score=_ALL)
-            scores = evaluate_polygons(polygons, labels, scoring, area=scene, progress=self.steps.progress)
-        overlay = self.folder / "overlay.png"
-        with self.steps.step("draw", "draw the picture"):
+            scores = evaluate_polygons(polygons, labels, scoring, area=scene, progress=steps.progress)
+        overlay = folder / "overlay.png"
+        with steps.step("draw", "draw the picture"):
             found = _draw(overlay, scene, polygons)
-        files = Sources(scene=scene, parcels=polygons if found else None, labels=labels)
-        page = self._report(files, model, scores) if self.page else None
+        page = steps.write_page(
+            Sources(scene=scene, parcels=polygons if found else None, labels=labels, min_score=_ALL),
+            title="geoseg demo: roofs of a village that training never saw",
+            model=model,
+            more_scores=objects(scores.objects),
+        )
         return DemoObjectsReport(
-            output=self.folder,
+            output=folder,
             labels=labels,
             scene=scene,
             model=model,
             polygons=polygons,
             overlay=overlay,
             report=page,
-            seed=self.seed,
+            seed=steps.seed,
             objects=found,
             scores=scores,
-            stage_seconds=dict(self.steps.seconds),
-            seconds=time.monotonic() - started,
+            stage_seconds=dict(steps.seconds),
+            seconds=time.monotonic() - steps.started,
         )
 
     def _make(self, name: str, seed: int, size_px: int) -> tuple[Path, Path]:
-        scene, labels = self.folder / f"scene_{name}.tif", self.folder / f"labels_{name}.gpkg"
+        folder = self.steps.folder
+        scene, labels = folder / f"scene_{name}.tif", folder / f"labels_{name}.gpkg"
         write_village(scene, labels, seed=seed, shape=(size_px, size_px), gsd_m=_GSD_M)
         return scene, labels
 
@@ -241,25 +220,6 @@ class _Demo:
         )
         scenes, labels = zip(*seen, strict=True)
         tile(scenes, labels, chips, cut, progress=self.steps.progress)
-
-    def _report(self, files: Sources, model: Path, scores: PolygonsReport) -> Path | None:
-        """The page. What was made is worth more than it: what goes wrong is only told."""
-        page = self.folder / "report.html"
-        with self.steps.step("report", "write a page to look at in a browser"):
-            try:
-                write_report(
-                    files,
-                    page,
-                    model=model,
-                    more_scores=objects(scores.objects),
-                    title="geoseg demo: roofs of a village that training never saw",
-                    command=self.command,
-                    progress=self.steps.progress,
-                )
-            except (GeosegError, OSError) as error:
-                self.steps.progress.warn(f"no {page.name}: {error}")
-                return None
-        return page
 
 
 def _draw(overlay: Path, scene: Path, polygons: Path) -> int:

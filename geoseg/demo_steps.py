@@ -1,31 +1,77 @@
-"""What both demos share: their folder, and steps that are told about and timed."""
+"""What both demos share: their folder, steps that are told about and timed, and a page in the end."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from geoseg.errors import GeosegError
+from geoseg.json_report import JsonReport
+from geoseg.mapview.atlas import Sources
 from geoseg.progress import Progress
+from geoseg.report import report
 
 MARKER = "demo.json"
-"""File that marks a folder as a demo's: only such a one is overwritten. Holds the report in the end."""
+"""File that marks a folder as a demo's: only such a one is overwritten. It is empty until the end, when it
+gets the report."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class StepsReport(JsonReport):
+    """What both report.
+
+    Attributes:
+        output: the folder that holds all files below.
+        scene: the unseen scene.
+        labels: its true polygons.
+        model: the trained model.
+        polygons: those found in the unseen scene.
+        overlay: the picture to look at.
+        report: the page to look at; ``None`` when none was wanted or could be made.
+        seed: what the scenes were made from.
+        stage_seconds: wall time of each stage.
+        seconds: wall time of all.
+    """
+
+    output: Path
+    scene: Path
+    labels: Path
+    model: Path
+    polygons: Path
+    overlay: Path
+    report: Path | None
+    seed: int
+    stage_seconds: dict[str, float]
+    seconds: float
+
+
+@dataclass(kw_only=True)
 class Steps:
     """The steps of one run.
 
     Attributes:
-        progress: told about each.
+        folder: where they write.
+        seed: what the scenes are made from.
+        device: ``auto``, ``cpu`` or ``cuda[:N]``.
+        threads: CPU threads to train with; torch's own choice when not given.
+        page: whether a page is wanted.
+        command: what was typed, for the page.
+        progress: told about each step.
         seconds: wall time of each kind of step so far.
     """
 
+    folder: Path
+    seed: int
+    device: str
+    threads: int | None
+    page: bool
+    command: str | None
     progress: Progress
+    started: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -36,24 +82,24 @@ class Steps:
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
 
+    def write_page(self, sources: Sources, *, title: str, **told: Any) -> Path | None:
+        """Write ``report.html``. What was made is worth more than it: what goes wrong is only told.
 
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[None]:
-    """Make ``path`` anew; when the block fails, remove it and put back what was there.
+        Args:
+            sources: what the map shows.
+            title: of the page.
+            told: as for :func:`geoseg.report.report`.
 
-    Not made beside its place as other outputs are, because the stages name the files they write.
-    """
-    with tempfile.TemporaryDirectory(prefix=".geoseg-", dir=path.absolute().parent) as aside:
-        before = Path(aside) / "before"
-        if path.exists():
-            path.rename(before)
-        try:
-            path.mkdir()
-            # If even the clean-up is killed, the folder can be overwritten.
-            (path / MARKER).write_text("{}\n", encoding="utf-8")
-            yield
-        except BaseException:
-            shutil.rmtree(path, ignore_errors=True)
-            if before.exists():
-                before.rename(path)
-            raise
+        Returns:
+            The page; ``None`` when none was wanted or could be made.
+        """
+        if not self.page:
+            return None
+        page = self.folder / "report.html"
+        with self.step("report", "write a page to look at in a browser"):
+            try:
+                report(sources, page, title=title, command=self.command, progress=self.progress, **told)
+            except (GeosegError, OSError) as error:
+                self.progress.warn(f"no {page.name}: {error}")
+                return None
+        return page

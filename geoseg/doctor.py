@@ -35,6 +35,7 @@ from geoseg.health.scene_checks import SceneFacts, gsd_findings, header_findings
 from geoseg.health.shift import Shift
 from geoseg.health.shift_checks import shift_findings
 from geoseg.health.twins import twin_findings
+from geoseg.json_report import JsonReport
 from geoseg.progress import SILENT, Progress
 from geoseg.raster import formats
 from geoseg.raster.gdal import read_vector
@@ -50,7 +51,7 @@ LITTLE_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorReport:
+class DoctorReport(JsonReport):
     """What :func:`doctor` found.
 
     Attributes:
@@ -77,19 +78,6 @@ class DoctorReport:
     def count(self, severity: Severity) -> int:
         """How many findings are of a severity."""
         return sum(found.severity == severity for found in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {
-            "inputs": [shown(path) for path in self.inputs],
-            "scenes": self.scenes,
-            "chips": self.chips,
-            "findings": [found.to_json() for found in self.findings],
-            "class_shares": self.class_shares,
-            "labelled_share": self.labelled_share,
-            "shifts": {name: None if s is None else s.to_json() for name, s in self.shifts.items()},
-            "seconds": self.seconds,
-        }
 
 
 @dataclass(kw_only=True)

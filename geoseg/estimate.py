@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import time
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from geoseg.json_report import JsonReport
 from geoseg.progress import SILENT, Progress
-from geoseg.raster.remote import shown
 from geoseg.render.grid import Chip
 from geoseg.render.memory import strips
 from geoseg.render.session import Request, Session, open_session
@@ -27,7 +27,7 @@ _OVERVIEW_SHARE = 4 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class Estimate(JsonReport):
     """What :func:`estimate` expects.
 
     Attributes:
@@ -63,12 +63,6 @@ class Estimate:
     output_bytes: int
     journal_bytes: int
     device: str
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {
-            key: shown(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
-        }
 
 
 def estimate(

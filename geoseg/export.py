@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geoseg.errors import ConfigError, InputError, OutputError
+from geoseg.json_report import JsonReport
 from geoseg.models.card import ModelCard, find_model, read_card
 from geoseg.models.mlm import model_item
 from geoseg.outputs import check_output, staged_file
@@ -20,7 +20,7 @@ SIZE_RANGE_PX = (64, 4096)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportReport:
+class ExportReport(JsonReport):
     """What :func:`export` did.
 
     Attributes:
@@ -46,10 +46,6 @@ class ExportReport:
     onnx_bytes: int | None
     agreement: float | None
     seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
 
 
 def export(

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geoseg.classes import IGNORE
 from geoseg.errors import InputError
@@ -18,42 +17,19 @@ from geoseg.progress import SILENT, Progress
 from geoseg.raster.qml import style_of
 from geoseg.render.assemble import assemble, check_outputs, named_outputs
 from geoseg.render.memory import peak_so_far_mb
+from geoseg.render.reports import MaskReport
 from geoseg.render.shardset import ShardSet
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeReport:
+class MergeReport(MaskReport):
     """What :func:`merge` did.
 
     Attributes:
-        output: the mask.
-        probabilities: the class probabilities, if asked for.
-        uncertainty: the uncertainty, if asked for.
-        style: the mask's style for QGIS, if asked for.
         shards: number of shards.
-        shape: height and width in pixels.
-        class_pixels: pixels of each class name in the mask.
-        nodata_pixels: pixels that are 255.
-        blocks: blocks of the mask.
-        seconds: wall time.
-        peak_mb: peak resident memory of the process in MB (10^6 bytes); ``None`` where it is not known.
     """
 
-    output: Path
-    probabilities: Path | None
-    uncertainty: Path | None
-    style: Path | None = None
     shards: int
-    shape: tuple[int, int]
-    class_pixels: dict[str, int]
-    nodata_pixels: int
-    blocks: int
-    seconds: float
-    peak_mb: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
 
 
 def merge(

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geoseg.config import PredictConfig
 from geoseg.errors import InputError
@@ -17,52 +16,19 @@ from geoseg.progress import SILENT, Progress
 from geoseg.raster.qml import style_of
 from geoseg.render.deliver import ObjectOutputs, check_object_outputs, deliver
 from geoseg.render.memory import peak_so_far_mb
+from geoseg.render.reports import ObjectsReport
 from geoseg.render.shardset import ShardSet
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeObjectsReport:
+class MergeObjectsReport(ObjectsReport):
     """What :func:`merge_objects` did.
 
     Attributes:
-        output: the polygon layer.
-        ids: the raster of the objects' ids, if asked for.
-        mask: the mask of their classes, if asked for.
-        style: the layer's style for QGIS, if asked for.
         shards: number of shards.
-        shape: height and width in pixels.
-        objects: number of objects of each class name.
-        area_m2: of each class name; ``None`` when the scene has no known place.
-        vertices: of all polygons, the closing one of each ring included.
-        detections: of all chips; an object has several where chips overlap.
-        covered: objects left out because surer ones cover them.
-        crumbs: pieces left out because they do not hang together with the rest of their object.
-        nodata_pixels: pixels without data, or not asked for.
-        blocks: blocks of all shards.
-        seconds: wall time.
-        peak_mb: peak resident memory of the process in MB (10^6 bytes); ``None`` where it is not known.
     """
 
-    output: Path
-    ids: Path | None
-    mask: Path | None
-    style: Path | None
     shards: int
-    shape: tuple[int, int]
-    objects: dict[str, int]
-    area_m2: dict[str, float] | None
-    vertices: int
-    detections: int
-    covered: int
-    crumbs: int
-    nodata_pixels: int
-    blocks: int
-    seconds: float
-    peak_mb: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
 
 
 def merge_objects(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,69 +22,22 @@ from geoseg.models.card import find_model
 from geoseg.outputs import remove_leftovers
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.qml import style_of
-from geoseg.raster.remote import local, shown, stem
+from geoseg.raster.remote import local, stem
 from geoseg.render.assemble import assemble, check_outputs, named_outputs
 from geoseg.render.journal import journal_folder, may_replace, missing, open_journal
 from geoseg.render.many import ManyReport, predict_each
 from geoseg.render.memory import peak_so_far_mb
 from geoseg.render.part import Bounds
 from geoseg.render.plan import POLYGON_SUFFIXES, LayerName
+from geoseg.render.reports import MaskReport, NetworkReport
 from geoseg.render.session import Request, open_session
 from geoseg.render.unread import GO_ON, tell_unread
 from geoseg.render.work import Resources, render_missing
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictReport:
-    """What :func:`predict` did.
-
-    Attributes:
-        output: the mask.
-        probabilities: the class probabilities, if asked for.
-        uncertainty: the uncertainty, if asked for.
-        style: the mask's style for QGIS, if asked for.
-        scene: the scene it was made from.
-        model: the model file that made it.
-        shape: height and width in pixels.
-        class_pixels: pixels of each class name in the mask.
-        nodata_pixels: pixels that are 255.
-        chips: chips that went through the network.
-        skipped: chips left out because none of their pixels is valid.
-        blocks: blocks of the mask.
-        resumed_blocks: those of them that an earlier run had finished.
-        seconds: wall time.
-        peak_mb: peak resident memory of the process in MB (10^6 bytes); ``None`` where it is not known.
-        device: where the network ran, and at which precision.
-        workers: threads that worked.
-        unread_pixels: pixels of the part asked for that could not be read, with ``on_error="nodata"``; 255.
-        unread: where they are in the scene: (column, row, width, height).
-    """
-
-    output: Path
-    probabilities: Path | None
-    uncertainty: Path | None
-    style: Path | None = None
-    scene: Path
-    model: Path
-    shape: tuple[int, int]
-    class_pixels: dict[str, int]
-    nodata_pixels: int
-    chips: int
-    skipped: int
-    blocks: int
-    resumed_blocks: int
-    seconds: float
-    peak_mb: float | None
-    device: str
-    workers: int
-    unread_pixels: int = 0
-    unread: tuple[tuple[int, int, int, int], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {
-            key: shown(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
-        }
+class PredictReport(MaskReport, NetworkReport):
+    """What :func:`predict` did."""
 
 
 def predict(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from geoseg.json_report import JsonReport
 from geoseg.mapview import facts, scores
 from geoseg.mapview.atlas import Atlas, Sources, open_atlas
 from geoseg.mapview.bundle import Bundle, bundle
@@ -21,11 +21,10 @@ from geoseg.page.markup import Html, el
 from geoseg.page.output import check_page
 from geoseg.page.page import Section
 from geoseg.progress import SILENT, Progress
-from geoseg.raster.remote import shown
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageReport:
+class PageReport(JsonReport):
     """What :func:`report` made.
 
     Attributes:
@@ -41,16 +40,6 @@ class PageReport:
     polygons: int
     notes: tuple[str, ...]
     seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {
-            "output": shown(self.output),
-            "size_bytes": self.size_bytes,
-            "polygons": self.polygons,
-            "notes": list(self.notes),
-            "seconds": self.seconds,
-        }
 
 
 def report(

@@ -12,20 +12,20 @@ import itertools
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.classes import IGNORE, ClassMap
+from geoseg.json_report import JsonReport
 from geoseg.outputs import check_output
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.cog import RasterWriter
 from geoseg.raster.layers import mask_layer
 from geoseg.raster.mask import Mask, open_mask
-from geoseg.raster.remote import local, shown
+from geoseg.raster.remote import local
 from geoseg.raster.windows import block_windows
 from geoseg.render.assemble import assemble
 from geoseg.render.grid import ALIGN_PX, Axis
@@ -46,7 +46,7 @@ _WINDOW_PX = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeamsReport:
+class SeamsReport(JsonReport):
     """What :func:`check_seams` found.
 
     Attributes:
@@ -70,12 +70,6 @@ class SeamsReport:
     near_share: float | None
     far_share: float | None
     seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {
-            key: shown(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
-        }
 
 
 def check_seams(

@@ -6,20 +6,20 @@ Each machine makes a file of its own; :mod:`geoseg.merge` makes the mask of them
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rasterio.windows import Window
 
 from geoseg.config import PredictConfig
 from geoseg.outputs import check_output
 from geoseg.progress import SILENT, Progress
-from geoseg.raster.remote import local, shown
+from geoseg.raster.remote import local
 from geoseg.render.assemble import contents_of, named_outputs
 from geoseg.render.journal import journal_folder, may_replace, missing, open_journal
 from geoseg.render.memory import peak_so_far_mb
 from geoseg.render.part import Bounds
+from geoseg.render.reports import NetworkReport
 from geoseg.render.session import Request, open_session
 from geoseg.render.shardfile import write_shard
 from geoseg.render.shards import Facts, ShardId, in_order, runs
@@ -28,48 +28,20 @@ from geoseg.render.work import Resources, render_missing
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardReport:
-    """What :func:`predict_shard` did.
+class ShardReport(NetworkReport):
+    """What :func:`predict_shard` did; ``blocks`` are those of this shard.
 
     Attributes:
-        output: the shard's file.
         mask: the mask it is a shard of, which is not there yet.
         index: which shard, from 1.
         count: how many shards there are.
-        scene: the scene it was made from.
-        model: the model file that made it.
-        chips: chips that went through the network.
-        skipped: chips left out because none of their pixels is valid.
-        blocks: blocks of this shard.
         all_blocks: blocks of all shards.
-        resumed_blocks: blocks of this shard that an earlier run had finished.
-        seconds: wall time.
-        peak_mb: peak resident memory of the process in MB (10^6 bytes); ``None`` where it is not known.
-        device: where the network ran, and at which precision.
-        workers: threads that worked.
     """
 
-    output: Path
     mask: Path
     index: int
     count: int
-    scene: Path
-    model: Path
-    chips: int
-    skipped: int
-    blocks: int
     all_blocks: int
-    resumed_blocks: int
-    seconds: float
-    peak_mb: float | None
-    device: str
-    workers: int
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {
-            key: shown(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
-        }
 
 
 def predict_shard(
@@ -153,7 +125,7 @@ def predict_shard(
                 wanted=runs(sorted(wanted)),
             )
             write_shard(path, shard, plan=session.plan, facts=facts, blocks=mine, journal=journal)
-            tell_unread(session, progress)
+            unread = tell_unread(session, progress)
     return ShardReport(
         output=path,
         mask=output,
@@ -170,4 +142,6 @@ def predict_shard(
         peak_mb=peak_so_far_mb(),
         device=session.label,
         workers=workers,
+        unread_pixels=unread.pixels,
+        unread=unread.windows,
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from geoseg.chips.write import write_chips_file, write_index
 from geoseg.classes import BandStats, ClassMap
 from geoseg.config import TileConfig
 from geoseg.errors import ConfigError, OutputError, SceneError
+from geoseg.json_report import JsonReport
 from geoseg.outputs import check_output_folder, staged_folder
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.remote import file_name, local
@@ -43,7 +44,7 @@ _TOLD_SHARE = 0.0005
 
 
 @dataclass(frozen=True, kw_only=True)
-class TileReport:
+class TileReport(JsonReport):
     """What :func:`tile` did.
 
     Attributes:
@@ -83,10 +84,6 @@ class TileReport:
     shared_pixels: int
     least_distance_px: float | None
     seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return asdict(self) | {"output": str(self.output)}
 
 
 def tile(

@@ -11,12 +11,13 @@ from typing import Any
 from geoseg.chips.store import ChipStore
 from geoseg.config import Config, Task
 from geoseg.errors import GeosegError
+from geoseg.json_report import JsonReport
 from geoseg.progress import SILENT, Progress
 from geoseg.training.folder import LAST, MODEL, REPORT, check_chips, check_same, prepare
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainReport:
+class TrainReport(JsonReport):
     """What :func:`train` did.
 
     Attributes:
@@ -60,11 +61,6 @@ class TrainReport:
     best_ap75: float | None = None
     best_boundary_ap: float | None = None
     best_class_ap: dict[str, float | None] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        paths = {"run": str(self.run), "model": str(self.model)}
-        return asdict(self) | paths | {"report": None if self.report is None else str(self.report)}
 
 
 def train(

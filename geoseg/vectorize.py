@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from geoseg.config import VectorizeConfig
 from geoseg.errors import ConfigError, InputError
+from geoseg.json_report import JsonReport
 from geoseg.outputs import check_output
 from geoseg.progress import SILENT, Progress
 from geoseg.raster.mask import open_mask
@@ -41,7 +42,7 @@ from geoseg.vector.write import LayerWriter, check_layer_output
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorizeReport:
+class VectorizeReport(JsonReport):
     """What :func:`vectorize` did.
 
     Attributes:
@@ -67,11 +68,6 @@ class VectorizeReport:
     vertices: int
     seconds: float
     style: Path | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        style = None if self.style is None else str(self.style)
-        return asdict(self) | {"output": str(self.output), "mask": shown(self.mask), "style": style}
 
 
 def vectorize(
