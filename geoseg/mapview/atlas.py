@@ -41,6 +41,7 @@ class Sources:
         labels: the truth; polygons are drawn, a raster is not.
         errors: what ``evaluate --errors`` wrote.
         bands: 1-based bands of the scene that are drawn as red, green and blue, or one.
+        min_score: polygons with lower scores are hidden at the beginning.
     """
 
     scene: Path | None = None
@@ -51,6 +52,7 @@ class Sources:
     labels: Path | None = None
     errors: Path | None = None
     bands: tuple[int, ...] | None = None
+    min_score: float = 0.0
 
     @property
     def base(self) -> Path | None:

@@ -41,16 +41,17 @@ def controls(atlas: Atlas) -> Html | None:
     if not every:
         return None
     least = _least(every)
+    begin = min(max(least, round(atlas.sources.min_score * 100)), 100)
     slider = el(
         "input",
         type="range",
         min=least,
         max=100,
-        value=least,
+        value=begin,
         id="map-least",
         aria_label="Least score of polygons in percent",
     )
-    told = el("label", "from ", el("output", f"{least / 100:.2f}", id="map-least-told"))
+    told = el("label", "from ", el("output", f"{begin / 100:.2f}", id="map-least-told"))
     order = el(
         "select",
         el("option", "largest first", value="size", selected=True),

@@ -35,6 +35,7 @@ from geoseg.mapview.parcels import Parcels
 from geoseg.mapview.pixels import Ground
 from geoseg.mapview.pyramid import TILE_PX, Pyramid
 from geoseg.mapview.strokes import clipped, varints
+from geoseg.mapview.sureness import controls
 from geoseg.mapview.tally import count_all, count_some
 from geoseg.progress import SILENT
 from geoseg.raster.geobox import GeoBox
@@ -322,3 +323,11 @@ def test_ground_without_a_place_is_pixels(tmp_path: Path) -> None:
         )
     assert parcels.bounds.tolist() == [[2, 3, 8, 9]]
     assert ground.to_json()["transform"] is None
+
+
+@pytest.mark.parametrize(("min_score", "begin"), [(0.0, 41), (0.1, 41), (0.5, 50), (2.0, 100)])
+def test_polygons_surer_than_asked_for_are_shown_first(tmp_path: Path, min_score: float, begin: int) -> None:
+    scene, _, parcels = write_map(tmp_path)
+    with open_atlas(Sources(scene=scene, parcels=parcels, min_score=min_score)) as atlas:
+        slider = str(controls(atlas))
+    assert f'min="41" max="100" value="{begin}"' in slider
