@@ -12,7 +12,7 @@ Unknown keys are errors. The file is size-capped and safe-loaded: it may come fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,17 @@ def preset_for(task: Task) -> str | None:
     return {"semantic": None, "instance": "maskrcnn_mobilenet"}[task]
 
 
-def load_config(name_or_path: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a preset or a YAML file and lay ``section.key=value`` overrides over it.
+def load_config(
+    name_or_path: str | None = None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Config:
+    """Read a preset or a YAML file, lay ``section.key=value`` overrides over it, and ``options`` over both.
+
+    Args:
+        name_or_path: nothing but the defaults when not given.
+        overrides: as ``--set`` has them.
+        options: values by section and key; ``None`` is not given.
 
     Raises:
         ConfigError: no such preset or file, not YAML, unknown key, or a value out of range.
@@ -52,6 +61,10 @@ def load_config(name_or_path: str | None = None, overrides: Sequence[str] = ()) 
     values = {} if name_or_path is None else _read_yaml(_find_config(name_or_path))
     for override in overrides:
         _apply_override(values, override)
+    for section, changes in (options or {}).items():
+        for name, value in changes.items():
+            if value is not None:
+                _section(values, section, section)[name] = value
     return validate(Config, values, where=name_or_path or "--set")
 
 
@@ -123,9 +136,13 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         value = yaml.load(text, Loader=_PlainLoader)
     except _YAML_ERRORS as error:
         raise ConfigError(f"--set {override}: the value is not readable") from error
+    _section(values, section, f"--set {override}")[name] = value
+
+
+def _section(values: dict[str, Any], section: str, where: str) -> dict[str, Any]:
     branch = values.setdefault(section, {})
     if branch is None:
         branch = values[section] = {}
     if not isinstance(branch, dict):
-        raise ConfigError(f"--set {override}: {section} is no section")
-    branch[name] = value
+        raise ConfigError(f"{where}: {section} is no section")
+    return branch

@@ -223,15 +223,23 @@ def test_duplicates_are_left_out_however_the_work_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("geoseg.render.cover.band_rows", lambda _: 11)
+    monkeypatch.setattr("geoseg.render.blocks.CHIPS_HIGH", 1)
+    monkeypatch.setattr("geoseg.render.blocks.CHIPS_WIDE", 2)
     model = write_card(tmp_path / "model.safetensors", bands=2)
     layers = duplicates((90, 200))
     scene = write_scene(tmp_path / "scene.tif", layers, transform=north_up(0.5))
-    made = {name: tmp_path / name for name in ("one", "many", "shards", "all")}
+    made = {name: tmp_path / name for name in ("one", "many", "again", "shards", "all")}
     for folder in made.values():
         folder.mkdir()
     report = run(scene, made["one"], tmp_path, model=model)
     run(scene, made["many"], tmp_path, model=model, resources=Resources(workers=4))
     assert same(made["one"], made["many"])
+    with pytest.raises(KeyboardInterrupt):
+        run(scene, made["again"], tmp_path, model=model, progress=_StopAfter(report.chips - 1))
+    resumed = run(scene, made["again"], tmp_path, model=model, resume=True)
+    assert 0 < resumed.resumed_blocks < resumed.blocks
+    assert resumed.covered == report.covered
+    assert same(made["one"], made["again"])
     output = made["shards"] / "o.fgb"
     for index in (1, 2):
         predict_shard(scene, output, ShardId(index=index, count=2), model=model, config=EXACT)

@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -230,7 +230,9 @@ def name_option(context: typer.Context, error: ConfigError) -> ConfigError:
     message = first["msg"].removeprefix("Value error, ")
     help_call = f"{context.command_path} --help"
     for param in context.command.params:
-        if param.name in first["loc"] and param.opts and param.opts[0].startswith("-"):
+        # What is not given has its value from a file or --set, which the error names already.
+        is_given = context.params.get(str(param.name)) is not None
+        if is_given and param.name in first["loc"] and param.opts and param.opts[0].startswith("-"):
             flag = max(param.opts, key=len)
             return ConfigError(f"{flag} {first['input']}: {message}; see {help_call}")
     return ConfigError(f"{message}; see {help_call}") if not first["loc"] else error
@@ -354,11 +356,3 @@ def shown_default(key: str) -> str | bool | None:
     if value is None or isinstance(value, bool):
         return value
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Sections of ``base`` with the values of ``changes`` that are given laid over them."""
-    return {
-        section: {**values, **{k: v for k, v in changes.get(section, {}).items() if v is not None}}
-        for section, values in base.items()
-    }

@@ -207,18 +207,19 @@ def _resolve(
     tiles: Path,
 ) -> Any:
     """Flags over ``--set`` over ``--config`` over the run's own; ``None`` when a resumed run says it all."""
-    from geoseg import config, presets
+    from geoseg import presets
 
-    given = name_or_path or overrides or any(v is not None for s in settings.values() for v in s.values())
-    if resume is not None and not given:
+    flags = any(value is not None for values in settings.values() for value in values.values())
+    if resume is not None and not (name_or_path or overrides or flags):
         return None
     if resume is not None and name_or_path is None:
         name_or_path = str(resume / "config.yaml")
     chosen = settings["model"]["architecture"] or any("model.architecture" in text for text in overrides)
     if name_or_path is None and not chosen:
         name_or_path = _preset(tiles)
-    base = presets.load_config(name_or_path, overrides)
     try:
-        return config.validate(config.Config, options.merged(base.model_dump(), settings), where="options")
+        return presets.load_config(name_or_path, overrides, settings)
     except ConfigError as error:
+        if not flags:
+            raise
         raise options.name_option(context, error) from error.__cause__
