@@ -19,7 +19,8 @@ FOLDER = Path(__file__).parent / "verbs"
 
 _EXIT_CODES = {
     0: "done",
-    1: "failed while working: a file that cannot be read to its end, a full disk, a loss that is not finite",
+    1: "failed while working: a file that cannot be read to its end, a full disk, a loss that is not finite; "
+    "or all is done but the page of `--report PAGE` (one that is made unasked is only warned of)",
     2: "wrong use, or input that can never work; told before anything slow begins",
     3: "a score below `--min-miou` or `--min-f1`, or findings with `--strict`",
     129: "stopped by SIGHUP: the terminal was closed",

@@ -192,9 +192,10 @@ def _errors(seen: _Seen) -> int:
 
 def _in_file(path: Path, config: TileConfig, seen: _Seen) -> tuple[NDArray[Any], CRS | None]:
     """Geometries of a vector file with a place, or the outline of a raster; and their CRS."""
-    if formats.raster_driver(formats.read_head(path, what="labels", error=LabelsError)) is not None:
+    if formats.is_raster(formats.read_head(path, what="labels", error=LabelsError), path):
         try:
             with Scene.open(path, bands=[1], what="labels") as raster:
+                raster.geobox.check_place(f"labels {path}")
                 grid = raster.geobox
         except GeosegError as error:
             seen.findings.append(_refused(error, [path.name]))

@@ -34,7 +34,7 @@ def info(path: Path, *, counts: bool = False, progress: Progress = SILENT) -> Fa
     # Before a folder is looked into: an address is no path.
     if not path.is_dir():
         head = formats.read_head(path, what="file", error=InputError)
-        facts = _of_raster(path, counts, progress) if formats.raster_driver(head) else None
+        facts = _of_raster(path, counts, progress) if formats.is_raster(head, path) else None
         if facts is not None:
             return facts
     if counts:

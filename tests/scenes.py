@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
+from tiff_directories import tiff_header
 
 import geoseg.raster.gdal  # noqa: F401  tames GDAL before any test opens a file
 
@@ -168,15 +168,7 @@ def write_class_raster(path: Path, ids: NDArray[Any], **keywords: Any) -> Path:
 
 def huge_strip_tiff(path: Path, width: int = 2_147_483_647) -> Path:
     """Write a TIFF of some 160 bytes that declares one scanline of ``width`` pixels."""
-    entries = [
-        (256, 4, width), (257, 4, 1), (258, 3, 8), (259, 3, 1), (262, 3, 1),
-        (273, 4, 8), (277, 3, 1), (278, 4, 1), (279, 4, min(width, 2**32 - 1)),
-    ]  # fmt: skip
-    ifd = struct.pack("<H", len(entries))
-    for tag, kind, value in entries:
-        ifd += struct.pack("<HHI", tag, kind, 1) + struct.pack("<Hxx" if kind == 3 else "<I", value)
-    path.write_bytes(b"II*\x00" + struct.pack("<I", 8) + ifd + struct.pack("<I", 0))
-    return path
+    return tiff_header(path, width=width, height=1, rows=1, strip_bytes=min(width, 2**32 - 1))
 
 
 def raw_vrt(source: str, *, size: int = 4) -> str:

@@ -17,7 +17,7 @@ import torch
 import typer.main
 import zoo
 from models_of_tests import CLASSES, write_model
-from zoo_truth import check_chips, check_info, check_mask, check_polygons, check_scores, look
+from zoo_truth import check_chips, check_info, check_mask, check_polygons, check_scores, look, opened
 
 from geoseg.models.checkpoint import load_model, save_model
 from geoseg_cli.main import main
@@ -148,7 +148,7 @@ def labels_beside(folder: Path, path: Path, animal: zoo.Animal) -> Path:
     place: dict[str, Any] = {"crs": scenes.UTM}
     shape = animal.shape
     if animal.refusal("info") is None:
-        with scenes.not_georeferenced_is_fine(), rasterio.open(path) as dataset:
+        with scenes.not_georeferenced_is_fine(), opened(path) as dataset:
             shape = dataset.shape
             place = {"crs": dataset.crs, "transform": dataset.transform}
             if dataset.gcps[0]:

@@ -14,6 +14,7 @@ import scenes
 import zoo_makers as made
 from affine import Affine
 from models_of_tests import noise
+from tiff_directories import tiff_header
 from zoo_makers import Make, Pixels
 
 
@@ -179,6 +180,7 @@ STORAGE: dict[str, Animal] = {
     "rows as blocks": Animal(make=made.written(blockysize=1), holds_ids=True),
     "a block larger than all": Animal(make=made.written(tiled=True, blockxsize=512, blockysize=512)),
     "blocks of 16 x 512": Animal(make=made.written(tiled=True, blockxsize=16, blockysize=512)),
+    "a mosaic of four files": Animal(make=made.mosaic, holds_ids=True),
     "bands apart": Animal(make=made.written(interleave="band", compress="lzw", **_TILED)),
     "many bands": Animal(make=made.written(interleave="band"), bands=5, dtype="uint16"),
     "too many bands": Animal(
@@ -272,11 +274,9 @@ _BROKEN: dict[str, Animal] = {
     "a gigantic strip": _hopeless(
         lambda f, _: scenes.huge_strip_tiff(f / "scene.tif"), "GB each; rewrite it with gdal_translate"
     ),
-    "no pixels": _hopeless(
-        lambda f, _: made.tiff_header(f / "scene.tif", width=0, height=5, rows=1), DAMAGED
-    ),
+    "no pixels": _hopeless(lambda f, _: tiff_header(f / "scene.tif", width=0, height=5, rows=1), DAMAGED),
     "blocks beyond the file": _damaged(
-        lambda f, _: made.tiff_header(f / "scene.tif", width=50, height=40, rows=40),
+        lambda f, _: tiff_header(f / "scene.tif", width=50, height=40, rows=40),
         "reading block 0, 0 (",
         bands=1,
     ),
@@ -290,7 +290,9 @@ _BROKEN: dict[str, Animal] = {
     "netcdf": _hopeless(
         made.bytes_named("scene.nc", b"\x89HDF\r\n\x1a\n" + bytes(64)), "an HDF or NetCDF file; "
     ),
-    "mosaic": _hopeless(made.mosaic, "can make GDAL read any other file; write it as one", info="is a VRT"),
+    "mosaic of anything": _hopeless(
+        made.open_mosaic, "has a VRTRawRasterBand, which is more than a mosaic; gdal_translate makes one"
+    ),
     "zip": _hopeless(made.zipped, "is a ZIP archive; unpack it first", info="no shard"),
     "zip member": _hopeless(made.zip_member, "is inside of an archive; "),
 }

@@ -14,11 +14,13 @@ import rasterio
 import rasterio.shutil
 import scenes
 from affine import Affine
+from mosaics import Source, write_mosaic
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.rpc import RPC
 from rasterio.windows import Window
+from tiff_directories import place_of_block, tiff_header
 
 Pixels = NDArray[Any]
 Make = Callable[[Path, Pixels], Path]
@@ -290,30 +292,15 @@ def broken_mask(folder: Path, pixels: Pixels) -> Path:
 
 def break_block(path: Path, col: int, row: int, band: int = 1) -> None:
     """Overwrite a block of a compressed GeoTIFF with garbage."""
-    with scenes.not_georeferenced_is_fine(), rasterio.open(path) as dataset:
-        offset = int(dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=band))
-        size = int(dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=band))
+    place = place_of_block(path, col, row, band)
     with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(b"\xa5" * size)
+        file.seek(place.start)
+        file.write(b"\xa5" * (place.stop - place.start))
 
 
 def lying_header(folder: Path, _pixels: Pixels) -> Path:
     """A header of a billion by a billion pixels, and nothing else."""
     return tiff_header(folder / "scene.tif", width=10**9, height=10**9, rows=1)
-
-
-def tiff_header(path: Path, *, width: int, height: int, rows: int, compression: int = 1) -> Path:
-    """A TIFF of one byte band that is only a header."""
-    entries = [
-        (256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, compression), (262, 3, 1), (273, 4, 8),
-        (277, 3, 1), (278, 4, rows), (279, 4, 100),
-    ]  # fmt: skip
-    ifd = struct.pack("<H", len(entries))
-    for tag, kind, value in entries:
-        ifd += struct.pack("<HHI", tag, kind, 1) + struct.pack("<Hxx" if kind == 3 else "<I", value)
-    path.write_bytes(b"II*\x00" + struct.pack("<I", 8) + ifd + struct.pack("<I", 0))
-    return path
 
 
 def unknown_codec(folder: Path, pixels: Pixels) -> Path:
@@ -337,17 +324,39 @@ def bytes_named(name: str, content: bytes) -> Make:
     return make
 
 
+MOSAIC_OF = "whole.tif"
+"""What a mosaic was cut from, in the same folder."""
+
+
 def mosaic(folder: Path, pixels: Pixels) -> Path:
-    """A VRT of an honest file beside it."""
-    scenes.write_scene(folder / "part.tif", pixels)
-    height, width = pixels.shape[1:]
-    band = (
-        '<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="1">part.tif'
-        "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+    """A VRT of four files beside it."""
+    scenes.write_scene(folder / MOSAIC_OF, pixels)
+    bands, height, width = pixels.shape
+    top, left = height // 2, width // 3
+    parts = []
+    for row, bottom in ((0, top), (top, height)):
+        for col, right in ((0, left), (left, width)):
+            part = pixels[:, row:bottom, col:right]
+            scenes.write_scene(folder / f"{row}_{col}.tif", part)
+            parts.append(
+                Source(name=f"{row}_{col}.tif", row=row, col=col, height=part.shape[1], width=part.shape[2])
+            )
+    return write_mosaic(
+        folder / "scene.vrt",
+        parts,
+        (height, width),
+        bands=bands,
+        dtype=str(pixels.dtype),
+        crs=scenes.UTM,
+        transform=scenes.north_up(),
     )
-    path = folder / "scene.vrt"
-    path.write_text(f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{band}</VRTDataset>')
-    return path
+
+
+def open_mosaic(folder: Path, pixels: Pixels) -> Path:
+    """A VRT that shows more than files beside it."""
+    height, width = pixels.shape[1:]
+    (folder / "scene.vrt").write_text(scenes.raw_vrt("/etc/hosts", size=min(height, width)))
+    return folder / "scene.vrt"
 
 
 def zipped(folder: Path, pixels: Pixels) -> Path:

@@ -18,6 +18,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.features import rasterize
 from rasterio.transform import from_gcps
+from zoo_makers import MOSAIC_OF
 
 Gcps = tuple[list[tuple[float, ...]], CRS | None]
 
@@ -56,9 +57,14 @@ class Truth:
         return from_gcps(points)
 
 
+def opened(path: Path) -> Any:
+    """A raster by rasterio; of a mosaic, which GDAL may not open here, what it was cut from."""
+    return rasterio.open(path.with_name(MOSAIC_OF) if path.suffix == ".vrt" else path)
+
+
 def look(path: Path) -> Truth:
     """What rasterio says of a readable raster."""
-    with scenes.not_georeferenced_is_fine(), rasterio.open(path) as dataset:
+    with scenes.not_georeferenced_is_fine(), opened(path) as dataset:
         alpha = [band for band, kind in enumerate(dataset.colorinterp, 1) if kind is ColorInterp.alpha]
         wanted = [band for band in dataset.indexes if band not in alpha]
         bands = dataset.read(wanted)
@@ -82,7 +88,7 @@ def _gcps(dataset: Any) -> Gcps:
 
 def check_info(path: Path, facts: Mapping[str, Any]) -> None:
     """What ``info --json`` printed."""
-    with scenes.not_georeferenced_is_fine(), rasterio.open(path) as dataset:
+    with scenes.not_georeferenced_is_fine(), opened(path) as dataset:
         assert facts["size_px"] == [dataset.width, dataset.height]
         assert [band["dtype"] for band in facts["bands"]] == list(dataset.dtypes)
         for band, nodata in zip(facts["bands"], dataset.nodatavals, strict=True):

@@ -63,7 +63,7 @@ def sources_of(
     mask = parcels = None
     for path in over or ():
         head = options.read_head(path, what="file", error=InputError)
-        if formats.raster_driver(head) is not None:
+        if formats.is_raster(head, path):
             if mask is not None:
                 raise InputError(f"{mask} and {path} are both rasters; give one mask")
             mask = path

@@ -256,7 +256,7 @@ def check_scene(path: Path, *, what: str = "scene", remote: bool = False) -> Non
         parse(path, what=what, error=SceneError)
         return
     head = read_head(path, what=what, error=SceneError)
-    if formats.raster_driver(head) is None:
+    if not formats.is_raster(head, path):
         todo = formats.cure(head, "give a GeoTIFF")
         raise SceneError(f"{what} {path} is {formats.describe(head)}; {todo}")
 
@@ -274,7 +274,7 @@ def check_prediction(path: Path) -> bool:
         check_scene(path, what="mask", remote=True)
         return True
     head = read_head(path, what="mask", error=SceneError)
-    if formats.raster_driver(head) is not None:
+    if formats.is_raster(head, path):
         return True
     if formats.vector_driver(head, path.suffix) is None:
         todo = formats.cure(head, "give a GeoTIFF, or polygons")

@@ -17,6 +17,7 @@ from geoseg.raster.cog import MODEL_TAG, VERSION_TAG
 from geoseg.raster.gdal import gdal_errors, open_raster
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.mask import classes_of_tags, open_mask
+from geoseg.raster.mosaic import Mosaic
 from geoseg.raster.qml import style_of
 from geoseg.raster.scene import Scene
 from geoseg.render.fit import check_fit
@@ -42,7 +43,10 @@ def raster_facts(path: Path, *, counts: bool = False, progress: Progress = SILEN
         tags: dict[str, str] = dataset.tags()
         classes = classes_of_tags(tags, f"file {path}")
         kind = _kind(dataset, tags, classes, path)
-        facts: Facts = {"kind": kind, "path": str(path), "format": dataset.driver, "file_mb": file_mb(path)}
+        form = dataset.driver
+        if isinstance(dataset, Mosaic):
+            form = f"VRT mosaic of {len(dataset.sources):,} files"
+        facts: Facts = {"kind": kind, "path": str(path), "format": form, "file_mb": file_mb(path)}
         facts |= _grid_facts(dataset) | _storage_facts(dataset) | {"bands": _band_rows(dataset)}
         facts["tags"] = {
             key: value[:_MAX_TAG] for key, value in tags.items() if key in {VERSION_TAG, MODEL_TAG}

@@ -264,4 +264,4 @@ def _vectors(
 
 def _is_vector(labels: Path) -> bool:
     head = formats.read_head(labels, what="labels", error=LabelsError)
-    return formats.raster_driver(head) is None
+    return not formats.is_raster(head, labels)

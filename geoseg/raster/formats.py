@@ -79,6 +79,16 @@ def raster_driver(head: bytes) -> str | None:
     return next((driver for magic, driver in _RASTER_MAGIC if head.startswith(magic)), None)
 
 
+def is_mosaic(head: bytes, path: Path) -> bool:
+    """Whether a file is called, and looks like, a VRT of rasters; which is not for GDAL to open."""
+    return path.suffix.lower() == ".vrt" and b"<VRTDataset" in head
+
+
+def is_raster(head: bytes, path: Path) -> bool:
+    """Whether geoseg reads the file as a raster."""
+    return raster_driver(head) is not None or is_mosaic(head, path)
+
+
 def vector_driver(head: bytes, suffix: str) -> str | None:
     """GDAL driver (or :data:`GEOPARQUET`) of the vector file, or ``None`` when geoseg reads no such file."""
     for magic, driver in _VECTOR_MAGIC:

@@ -24,10 +24,11 @@ import rasterio.errors
 import rasterio.shutil
 import shapely.errors
 
-from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError
+from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError, WriteError
 from geoseg.raster import beside, formats, geojson, parquet, tame
 from geoseg.raster.geopackage import check_geopackage
 from geoseg.raster.lean import pyogrio
+from geoseg.raster.mosaic import open_mosaic
 from geoseg.raster.remote import shown, without_secrets
 from geoseg.raster.server import RemoteFile
 
@@ -50,6 +51,7 @@ MAX_BANDS = 4096
 _UNDEFINED = ("Undefined Cartesian SRS", "Undefined geographic SRS")
 
 _NO_PLACE = re.compile(r" at (row|scanline) 4294967295(, col 4294967295)?")
+_SQL = re.compile(r".*sqlite3_exec\(.*\) failed: ", re.DOTALL)
 
 tame.tame()
 
@@ -93,6 +95,8 @@ def gdal_errors(
         told = _reason(reason)
         if "missing codec" in told:
             hint = "rewrite it elsewhere with gdal_translate -co COMPRESS=DEFLATE"
+        if isinstance(reason, FileNotFoundError) and issubclass(error, WriteError):
+            hint = "is its folder still there?"
         raise error(f"{what} {where} failed: {told}; {hint}") from reason
 
 
@@ -125,8 +129,12 @@ def _reason(error: BaseException) -> str:
     while deepest.__cause__ is not None:
         deepest = deepest.__cause__
     text = str(deepest) or str(error) or type(error).__name__
+    # What SQLite could not do: a statement of some lines.
+    text = _SQL.sub("", text)
     if "disk is full" in text:
-        return "the disk is full"  # behind all of the SQL that SQLite could not do
+        return "the disk is full"
+    if isinstance(deepest, OSError) and deepest.strerror:
+        text = deepest.strerror.lower()
     if isinstance(deepest, UnboundLocalError):
         text = "its CRS cannot be read"
     # What follows a semicolon in our messages is what to do, and -1 as row or column is no place.
@@ -143,7 +151,7 @@ def open_raster(source: Path | RemoteFile, *, what: str = "scene") -> Any:
         what: how messages call the file.
 
     Returns:
-        A ``rasterio.DatasetReader``; the caller closes it.
+        A ``rasterio.DatasetReader``, or what is like one of a VRT mosaic; the caller closes it.
 
     Raises:
         SceneError: missing, no regular file, not a raster geoseg reads, damaged, or of impossible size.
@@ -152,6 +160,14 @@ def open_raster(source: Path | RemoteFile, *, what: str = "scene") -> Any:
         return _check_open(_open_remote(source, what), None, source.shown, what)
     path = Path(source)
     head = formats.read_head(path, what=what, error=SceneError)
+    if formats.is_mosaic(head, path):
+        return _check_open(open_mosaic(path, f"{what} {path}", _open_file), None, str(path), what)
+    return _open_file(path, head, what)
+
+
+def _open_file(path: Path, head: bytes | None = None, what: str = "file") -> Any:
+    if head is None:
+        head = formats.read_head(path, what=what, error=SceneError)
     driver = formats.raster_driver(head)
     if driver is None:
         todo = formats.cure(head, "give a GeoTIFF, JPEG 2000, Erdas Imagine, PNG or JPEG")
@@ -352,9 +368,9 @@ def check_ogr(path: Path, driver: str, *, layer: str | None, what: str, here: Pa
     beside.check_further_files(path.absolute(), f"{what} {path}")
     if driver == "GPKG":
         check_geopackage(path, what, copy=None if here in {None, path} else here)
-    if any(sign in str(path.absolute()) for sign in ";?!"):
-        # pyogrio reads them as parts of a URL and would open another file.
-        raise LabelsError(f"{what} {path} has one of ; ? ! in its path; rename it")
+    if any(sign in str(path.absolute()) for sign in ";?!\n\r\t"):
+        # pyogrio reads them as parts of a URL, or drops them, and would open another file.
+        raise LabelsError(f"{what} {path} has one of ; ? ! or a line break or tab in its path; rename it")
     if driver == "ESRI Shapefile" and not any(path.with_suffix(end).exists() for end in (".shx", ".SHX")):
         raise LabelsError(f"{what} {path} is without its {path.stem}.shx; copy all files of the Shapefile")
     with gdal_errors(f"reading {what}", path, error=LabelsError), quiet():

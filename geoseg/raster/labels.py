@@ -51,7 +51,7 @@ def open_labels(
     """
     path = Path(path)
     head = formats.read_head(path, what="labels", error=LabelsError)
-    if formats.raster_driver(head) is None:
+    if not formats.is_raster(head, path):
         return VectorLabels.open(
             path,
             class_column=class_column,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,11 @@ from geoseg.raster.band_choice import as_dtype, band_name, choose_bands, common_
 from geoseg.raster.blockwise import Block, OnError, blocks_of
 from geoseg.raster.gdal import HINT, gdal_errors, open_raster, reading
 from geoseg.raster.geobox import GeoBox
+from geoseg.raster.mosaic import Mosaic
 from geoseg.raster.remote import is_remote, shown
 from geoseg.raster.server import RemoteFile
+
+_Stamp: TypeAlias = tuple[int, int] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class Scene:
     _what: str = field(repr=False)
     _hint: str = field(repr=False)
     _lost: set[Block] = field(repr=False, compare=False, default_factory=set)
+    _stamps: dict[Path, _Stamp] = field(repr=False, compare=False, default_factory=dict)
 
     @classmethod
     def open(
@@ -95,13 +99,15 @@ class Scene:
                 "not taken for nodata; leave --on-error out or download it first"
             )
         found = server.look(path, what=what) if remote and is_remote(path) else None
+        stamps = {} if found else {path: _stamp(path)}
         dataset = open_raster(found or path, what=what)
         try:
             # Some of what is asked here stands at the end of the file.
             allowed = contextlib.nullcontext() if found is None else found.allowed()
             with gdal_errors(f"opening {what}", path, error=SceneError), allowed:
                 scene = cls._of(dataset, path, found, bands, nodata, what)
-            return replace(scene, on_error=on_error, _hint=hint)
+            stamps = {file: stamps.get(file) or _stamp(file) for file in scene.files} if stamps else {}
+            return replace(scene, on_error=on_error, _hint=hint, _stamps=stamps)
         except BaseException:
             dataset.close()
             raise
@@ -172,13 +178,27 @@ class Scene:
             return dict(self._dataset.tags())
 
     def check_unchanged(self) -> None:
-        """Make sure that all that was read is of one file: that on a server may have been replaced meanwhile.
+        """Make sure that all that was read is of one file, which may have been replaced meanwhile.
 
         Raises:
-            ReadError: it is another file by now, or the server does not answer.
+            ReadError: it is another file by now, or the server it is on does not answer.
         """
         if self.remote is not None:
             self.remote.check_unchanged(self._what)
+        self.check_not_written()
+
+    def check_not_written(self) -> None:
+        """What :meth:`check_unchanged` does, of a file here only: it costs next to nothing.
+
+        Raises:
+            ReadError: somebody wrote to the file, or put another one in its place.
+        """
+        for path, stamp in self._stamps.items():
+            # What was removed can still be read.
+            if _stamp(path) not in {stamp, None}:
+                what = f"{self._what} {self.shown}"
+                what = what if path == self.path else f"{path.name} of {what}"
+                raise ReadError(f"{what} changed while it was read; run it again when nobody writes to it")
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window, which may reach beyond the scene.
@@ -226,19 +246,26 @@ class Scene:
             ReadError: the file is damaged there, or the server no longer gives it.
         """
         resampling = Resampling.average if smooth else Resampling.nearest
-        with reading(f"reading {self._what}", self.remote or self.path):
-            values = self._dataset.read(
-                list(self.bands), window=window, out_shape=(len(self.bands), *shape), resampling=resampling
-            ).astype(self.dtype, copy=False)
-            visible = np.ones(shape, np.bool_)
-            if self._alpha is not None:
-                visible &= self._dataset.read(self._alpha, window=window, out_shape=shape) > 0
-            if self._masked:
-                masks = self._dataset.read_masks(
-                    list(self._masked), window=window, out_shape=(len(self._masked), *shape)
+        values, visible = np.zeros((len(self.bands), *shape), self.dtype), np.ones(shape, np.bool_)
+        for rows, part in windows.strips(window, shape, self.block_rows):
+            size = (rows.stop - rows.start, shape[1])
+            with reading(f"reading {self._what}", self.remote or self.path):
+                values[:, rows] = self._dataset.read(
+                    list(self.bands), window=part, out_shape=(len(self.bands), *size), resampling=resampling
                 )
-                visible &= (masks > 0).any(axis=0)
+                if self._alpha is not None:
+                    visible[rows] &= self._dataset.read(self._alpha, window=part, out_shape=size) > 0
+                if self._masked:
+                    masks = self._dataset.read_masks(
+                        list(self._masked), window=part, out_shape=(len(self._masked), *size)
+                    )
+                    visible[rows] &= (masks > 0).any(axis=0)
         return values, visible & self._any_value(values)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, and of a mosaic all files that its pixels are in."""
+        return (self.path, *self._dataset.sources) if isinstance(self._dataset, Mosaic) else (self.path,)
 
     @property
     def overviews(self) -> tuple[int, ...]:
@@ -364,3 +391,12 @@ class Scene:
         if self._masked:
             visible &= (self._dataset.read_masks(list(self._masked), window=window) > 0).any(axis=0)
         return visible
+
+
+def _stamp(path: Path) -> _Stamp:
+    """What changes when a file is written to or replaced; ``None`` when there is none."""
+    try:
+        told = path.stat()
+    except OSError:
+        return None
+    return told.st_mtime_ns, told.st_size

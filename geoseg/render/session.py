@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -291,4 +292,7 @@ def _plan(
 
 
 def _scene_fingerprint(scene: Scene) -> str:
-    return file_sha256(scene.path) if scene.remote is None else scene.remote.fingerprint
+    if scene.remote is not None:
+        return scene.remote.fingerprint
+    each = [file_sha256(path) for path in scene.files]
+    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()

@@ -206,6 +206,7 @@ def _open(errand: Errand) -> _Opened:
         ) from error
     key = (errand.plan, request, errand.memory_mb, errand.neighbours, *stamps)
     if _opened is not None and _opened.key == key:
+        _opened.session.scene.check_not_written()
         return _opened
     if _opened is not None:
         _opened.close.close()

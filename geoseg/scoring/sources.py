@@ -226,7 +226,7 @@ def area_of(path: Path) -> tuple[Any, pyproj.CRS | None]:
     from geoseg.raster.scene import Scene
     from geoseg.scoring.plane import as_pyproj
 
-    if formats.raster_driver(formats.read_head(path, what="area", error=InputError)) is not None:
+    if formats.is_raster(formats.read_head(path, what="area", error=InputError), path):
         with Scene.open(path, what="area") as scene:
             box = scene.geobox
         return box.footprint(), None if box.crs is None else as_pyproj(box.crs)

@@ -46,7 +46,7 @@ def is_vector(path: Path, *, what: str = "labels") -> bool:
     if is_remote(path):
         return False
     head = formats.read_head(path, what=what, error=LabelsError)
-    return formats.raster_driver(head) is None
+    return not formats.is_raster(head, path)
 
 
 def _polygon_class(classes: ClassMap, class_name: str | None, labels: Path) -> str:

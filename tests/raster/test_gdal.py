@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,9 +25,9 @@ import scenes
 import shapely
 from rasterio.windows import Window
 
-from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError
+from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError, WriteError
 from geoseg.raster import formats
-from geoseg.raster.gdal import open_raster, read_vector
+from geoseg.raster.gdal import gdal_errors, open_raster, read_vector
 from geoseg.raster.scene import Scene
 
 
@@ -107,7 +110,7 @@ def test_other_formats_open(tmp_path: Path, suffix: str, driver: str) -> None:
         assert dataset.driver == driver
 
 
-@pytest.mark.parametrize("name", ["vrt.tif", "scene.vrt", "scene.jp2"])
+@pytest.mark.parametrize("name", ["vrt.tif", "scene.jp2"])
 def test_vrt_is_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text(scenes.raw_vrt("/etc/hosts"))
@@ -462,8 +465,32 @@ def test_table_without_geometry(tmp_path: Path) -> None:
         read_vector(path)
 
 
-def test_path_pyogrio_would_misread_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a;b.gpkg", "a\nb.gpkg"])
+def test_path_pyogrio_would_misread_is_refused(name: str, tmp_path: Path) -> None:
     path = scenes.write_labels(tmp_path / "plain.gpkg", [shapely.box(0, 0, 1, 1)])
-    odd = path.rename(tmp_path / "a;b.gpkg")
+    shutil.copy(path, tmp_path / "ab.gpkg")
+    odd = path.rename(tmp_path / name)
     with pytest.raises(LabelsError, match="rename it"):
         read_vector(odd)
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (
+            pyogrio.errors.DataSourceError(
+                "Could not add feature to layer at index 0: sqlite3_exec(INSERT INTO t (a) VALUES (f('x')))"
+                " failed: no such table: t"
+            ),
+            "no such table: t",
+        ),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x"), "no space left on device"),
+    ],
+)
+def test_no_statement_and_no_number_is_told(reason: Exception, told: str) -> None:
+    line = f"writing layer x.gpkg failed: {told}; is the disk full?"
+    with (
+        pytest.raises(WriteError, match=f"^{re.escape(line)}$"),
+        gdal_errors("writing layer", "x.gpkg", error=WriteError, hint="is the disk full?"),
+    ):
+        raise reason
