@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.rpc import RPC
 from tiff_directories import tiff_header
 
 import geoseg.raster.gdal  # noqa: F401  tames GDAL before any test opens a file
@@ -50,6 +51,16 @@ def some_gcps(height: int, width: int, pixel: float = 0.5) -> list[GroundControl
         GroundControlPoint(row, col, x + col * pixel, y - row * pixel, 0.0, id=str(i), info="")
         for i, (row, col) in enumerate([(0, 0), (0, width), (height, 0), (height, width)], 1)
     ]
+
+
+def some_rpcs() -> RPC:
+    """Rational polynomials of a camera that looks straight down on 40 x 56 pixels."""
+    return RPC(
+        height_off=100.0, height_scale=500.0, lat_off=45.0, lat_scale=0.1, line_off=20.0, line_scale=20.0,
+        long_off=15.0, long_scale=0.1, samp_off=28.0, samp_scale=28.0,
+        line_num_coeff=[0.0, 0.0, -1.0, *[0.0] * 17], line_den_coeff=[1.0, *[0.0] * 19],
+        samp_num_coeff=[0.0, 1.0, *[0.0] * 18], samp_den_coeff=[1.0, *[0.0] * 19],
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -18,7 +18,6 @@ from mosaics import Source, write_mosaic
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.rpc import RPC
 from rasterio.windows import Window
 from tiff_directories import place_of_block, tiff_header
 
@@ -151,12 +150,7 @@ def rational_polynomials(folder: Path, pixels: Pixels) -> Path:
     """RPCs, no transform."""
     path = scenes.write_scene(folder / "scene.tif", pixels, crs=None)
     with edited(path) as dataset:
-        dataset.rpcs = RPC(
-            height_off=100.0, height_scale=500.0, lat_off=45.0, lat_scale=0.1, line_off=20.0, line_scale=20.0,
-            long_off=15.0, long_scale=0.1, samp_off=28.0, samp_scale=28.0,
-            line_num_coeff=[0.0, 0.0, -1.0, *[0.0] * 17], line_den_coeff=[1.0, *[0.0] * 19],
-            samp_num_coeff=[0.0, 1.0, *[0.0] * 18], samp_den_coeff=[1.0, *[0.0] * 19],
-        )  # fmt: skip
+        dataset.rpcs = scenes.some_rpcs()
     return path
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.features import rasterize
+from rasterio.rpc import RPC
 from rasterio.transform import from_gcps
 from zoo_makers import MOSAIC_OF
 
@@ -34,6 +35,7 @@ class Truth:
         crs: of the transform.
         gcps: (row, col, x, y, z) and their CRS.
         nodata: of the first band.
+        rpcs: rational polynomials, if any.
     """
 
     bands: NDArray[Any]
@@ -42,6 +44,7 @@ class Truth:
     crs: CRS | None
     gcps: Gcps
     nodata: float | None
+    rpcs: RPC | None
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -78,6 +81,7 @@ def look(path: Path) -> Truth:
             crs=dataset.crs,
             gcps=_gcps(dataset),
             nodata=dataset.nodatavals[wanted[0] - 1],
+            rpcs=dataset.rpcs,
         )
 
 
@@ -117,6 +121,7 @@ def check_mask(truth: Truth, path: Path, classes: int) -> None:
         assert mask.transform == truth.transform
         assert mask.crs == truth.crs
         assert _gcps(mask) == truth.gcps
+        assert mask.rpcs == truth.rpcs
     np.testing.assert_array_equal(ids == 255, ~truth.valid)
     assert not truth.valid.any() or ids[truth.valid].max() < classes
 
@@ -142,6 +147,12 @@ def check_chips(truth: Truth, folder: Path, ids: NDArray[np.uint8], size_px: int
             shifted = truth.transform @ Affine.translation(col, row)
             assert image.transform == (truth.transform if truth.gcps[0] else shifted)
             assert image.crs == truth.crs
+            if truth.rpcs is not None:
+                assert (image.rpcs.samp_off, image.rpcs.line_off) == (
+                    truth.rpcs.samp_off - col,
+                    truth.rpcs.line_off - row,
+                )
+                assert image.rpcs.line_num_coeff == truth.rpcs.line_num_coeff
             points, crs = _gcps(image)
             assert crs == truth.gcps[1]
             assert points == [(p[0] - row, p[1] - col, *p[2:]) for p in truth.gcps[0]]

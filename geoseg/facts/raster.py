@@ -103,7 +103,8 @@ def _grid_facts(dataset: Any) -> Facts:
 
 def _placed_by(box: GeoBox) -> str:
     if not box.georeferenced:
-        return "ground control points" if box.gcps else "nothing"
+        alone = "nothing" if box.rpcs is None else "rational polynomials (RPC)"
+        return "ground control points" if box.gcps else alone
     if box.transform.b or box.transform.d:
         return "transform, turned"
     return "transform, south up" if box.transform.e > 0 else "transform"

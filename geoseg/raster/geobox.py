@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.coords import BoundingBox
 from rasterio.crs import CRS
+from rasterio.rpc import RPC
 from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 from shapely.geometry import Polygon
@@ -35,6 +36,8 @@ class GeoBox:
         shape: (height, width) in pixels.
         gcps: ground control points, where the file has them instead of a transform.
         gcps_crs: CRS of ``gcps``.
+        rpcs: rational polynomials of a satellite's camera, in pixels of this grid; kept for other programs,
+            as they place pixels only together with heights of the ground.
     """
 
     crs: CRS | None
@@ -42,6 +45,7 @@ class GeoBox:
     shape: tuple[int, int]
     gcps: tuple[GroundControlPoint, ...] = ()
     gcps_crs: CRS | None = None
+    rpcs: RPC | None = field(default=None, hash=False)
 
     @classmethod
     def of(cls, dataset: Any) -> GeoBox:
@@ -53,6 +57,7 @@ class GeoBox:
             shape=(dataset.height, dataset.width),
             gcps=tuple(gcps),
             gcps_crs=(gcps_crs or None) if gcps else None,
+            rpcs=_rpcs_of(dataset),
         )
 
     @property
@@ -172,6 +177,7 @@ class GeoBox:
                 GroundControlPoint(p.row - row, p.col - col, p.x, p.y, p.z, p.id, p.info) for p in self.gcps
             ),
             gcps_crs=self.gcps_crs,
+            rpcs=_moved(self.rpcs, col, row),
         )
 
     def scaled(self, factor: int) -> GeoBox:
@@ -188,11 +194,14 @@ class GeoBox:
                 for p in self.gcps
             ),
             gcps_crs=self.gcps_crs,
+            rpcs=_finer(self.rpcs, factor),
         )
 
     def profile(self) -> dict[str, Any]:
         """Keywords of ``rasterio.open(..., "w")`` that put a new raster on this grid."""
         profile: dict[str, Any] = {"width": self.width, "height": self.height}
+        if self.rpcs is not None:
+            profile["rpcs"] = self.rpcs
         if self.georeferenced:
             profile["transform"] = self.transform
         elif self.gcps:
@@ -219,6 +228,32 @@ class GeoBox:
         return all(
             math.dist(mine, theirs) <= near for mine, theirs in zip(corners, other._corners(), strict=True)
         )
+
+
+def _rpcs_of(dataset: Any) -> RPC | None:
+    try:
+        return dataset.rpcs
+    except (ValueError, LookupError):
+        return None  # coefficients that are no numbers, or missing, place nothing
+
+
+def _moved(rpcs: RPC | None, col: float, row: float) -> RPC | None:
+    return rpcs and _changed(rpcs, samp_off=rpcs.samp_off - col, line_off=rpcs.line_off - row)
+
+
+def _finer(rpcs: RPC | None, factor: int) -> RPC | None:
+    """In pixels ``factor`` times as fine; lines and samples count from the middle of the first pixel."""
+    return rpcs and _changed(
+        rpcs,
+        samp_off=(rpcs.samp_off + 0.5) * factor - 0.5,
+        line_off=(rpcs.line_off + 0.5) * factor - 0.5,
+        samp_scale=rpcs.samp_scale * factor,
+        line_scale=rpcs.line_scale * factor,
+    )
+
+
+def _changed(rpcs: RPC, **values: float) -> RPC:
+    return RPC(**(rpcs.to_dict() | values))
 
 
 def bounds_to_lonlat(bounds: tuple[float, float, float, float], crs: CRS) -> BoundingBox | None:

@@ -121,6 +121,7 @@ class Mosaic:
         self.crs: rasterio.crs.CRS | None = raster.crs
         self.transform: Affine = raster.transform
         self.gcps: tuple[list[Any], None] = ([], None)
+        self.rpcs = None
         self.count = len(raster.bands)
         self.indexes = tuple(range(1, self.count + 1))
         self.dtypes = tuple(band.dtype for band in raster.bands)

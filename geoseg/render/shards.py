@@ -18,6 +18,7 @@ from typing import Any
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.rpc import RPC
 
 from geoseg.classes import ClassMap
 from geoseg.errors import InputError
@@ -165,6 +166,10 @@ def _runs_from_json(values: Any) -> tuple[tuple[int, int], ...]:
     return found
 
 
+_POLYNOMIALS = ("line_num_coeff", "line_den_coeff", "samp_num_coeff", "samp_den_coeff")
+_TERMS = 20
+
+
 def _geobox_to_json(geobox: GeoBox) -> dict[str, Any]:
     return {
         "crs": _crs_to_json(geobox.crs),
@@ -172,6 +177,7 @@ def _geobox_to_json(geobox: GeoBox) -> dict[str, Any]:
         "shape": list(geobox.shape),
         "gcps": [[p.row, p.col, p.x, p.y, p.z, p.id, p.info] for p in geobox.gcps],
         "gcps_crs": _crs_to_json(geobox.gcps_crs),
+        "rpcs": None if geobox.rpcs is None else geobox.rpcs.to_dict(),
     }
 
 
@@ -186,7 +192,21 @@ def _geobox_from_json(values: Any) -> GeoBox:
         shape=(height, width),
         gcps=tuple(_gcp_from_json(point) for point in values["gcps"]),
         gcps_crs=_crs_from_json(values["gcps_crs"]),
+        rpcs=None if values["rpcs"] is None else _rpcs_from_json(values["rpcs"]),
     )
+
+
+def _rpcs_from_json(values: Any) -> RPC:
+    found = RPC(**{key: _coefficient(value) for key, value in dict(values).items()})
+    if any(len(getattr(found, name)) != _TERMS for name in _POLYNOMIALS):
+        raise ValueError("rational polynomials of another length")
+    return found
+
+
+def _coefficient(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_number(each) for each in value]
+    return None if value is None else _number(value)
 
 
 def _gcp_from_json(values: Any) -> GroundControlPoint:

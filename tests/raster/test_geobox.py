@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import rasterio
 import scenes
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.transform import RPCTransformer
 from rasterio.windows import Window
 
 from geoseg.raster.gdal import open_raster
@@ -133,6 +136,24 @@ def test_window_keeps_pixels_in_place(name: str) -> None:
     assert part.shape == (13, 11)
     assert part.transform @ (2.5, 3.5) == pytest.approx(geobox.transform @ (7.5, 10.5), rel=1e-15)
     assert geobox.window(Window(0, 0, 30, 20)) == geobox
+
+
+def test_polynomials_of_parts_and_finer_grids_tell_the_same_places(tmp_path: Path) -> None:
+    path = scenes.write_scene(tmp_path / "a.tif", scenes.ramp(1, 40, 56), crs=None)
+    with scenes.not_georeferenced_is_fine(), rasterio.open(path, "r+") as dataset:
+        dataset.rpcs = scenes.some_rpcs()
+    with scenes.not_georeferenced_is_fine(), open_raster(path) as dataset:
+        whole = GeoBox.of(dataset)
+    part, fine = whole.window(Window(10, 7, 20, 9)), whole.scaled(4)
+    lons, lats = [14.95, 15.03, 15.0], [44.97, 45.06, 45.0]
+
+    def pixels(box: GeoBox) -> Any:
+        with RPCTransformer(box.rpcs) as transformer:
+            rows, cols = transformer.rowcol(lons, lats, zs=[100.0] * 3, op=lambda value: value)
+        return np.array([rows, cols])
+
+    np.testing.assert_allclose(pixels(part), pixels(whole) - [[7], [10]], atol=1e-6)
+    np.testing.assert_allclose(pixels(fine), pixels(whole) * 4, atol=1e-6)
 
 
 def test_window_moves_gcps() -> None:

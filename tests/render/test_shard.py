@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models_of_tests import CLASSES, noise, write_model
 from rasterio.crs import CRS
-from scenes import north_up, not_georeferenced_is_fine, rotated, some_gcps, south_up, write_scene
+from scenes import north_up, not_georeferenced_is_fine, rotated, some_gcps, some_rpcs, south_up, write_scene
 
 from geoseg.config import PredictConfig
 from geoseg.errors import InputError, OutputError
@@ -86,6 +86,7 @@ GRIDS: dict[str, dict[str, Any]] = {
     "custom crs": {"crs": "+proj=aea +lat_1=29.5 +lat_2=45.5 +lat_0=23 +lon_0=-96 +datum=NAD83 +units=m"},
     "3d crs": {"crs": "ESRI:54049"},
     "vertical": {"crs": "EPSG:7415"},
+    "rpcs": {"crs": None, "transform": None, "rpcs": some_rpcs()},
 }
 
 
@@ -100,6 +101,8 @@ def test_a_grid_is_kept_bit_for_bit(tmp_path: Path, grid: dict[str, Any]) -> Non
     assert again.geobox.gcps_crs == geobox.gcps_crs
     assert again.geobox.transform == geobox.transform
     assert again.geobox.shape == geobox.shape
+    assert again.geobox.rpcs == geobox.rpcs
+    assert (geobox.rpcs is not None) == ("rpcs" in grid)
     assert [(p.row, p.col, p.x, p.y, p.z, p.id, p.info) for p in again.geobox.gcps] == [
         (p.row, p.col, p.x, p.y, p.z, p.id, p.info) for p in geobox.gcps
     ]
@@ -142,6 +145,11 @@ def test_damaged_facts_are_refused(key: str, value: Any) -> None:
         ("crs", "x" * 200_000),
         ("gcps", [[0, 0]]),
         ("gcps", [[0, 0, 0, 0, 0, 5, ""]]),
+        ("rpcs", 5),
+        ("rpcs", {"line_off": 1.0}),
+        ("rpcs", some_rpcs().to_dict() | {"line_off": "x"}),
+        ("rpcs", some_rpcs().to_dict() | {"samp_den_coeff": [1.0]}),
+        ("rpcs", some_rpcs().to_dict() | {"other": 1.0}),
     ],
 )
 def test_damaged_grids_are_refused(key: str, value: Any) -> None:
