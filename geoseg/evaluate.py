@@ -233,7 +233,7 @@ def _of_layer(
             boundary_m=polygons_width_m(config),
             progress=progress,
         )
-        for note in truth.notes:
+        for note in (*polygons.notes, *truth.notes):
             progress.warn(note)
     return scored
 

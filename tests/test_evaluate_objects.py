@@ -447,6 +447,28 @@ class TestErrors:
             evaluate(mask, labels, errors=tmp_path / "errors.gpkg")
 
 
+def test_what_is_not_compared_is_told(tmp_path: Path) -> None:
+    whole, crossed, nowhere = (pixel_box(north_up(), row, 10, 9, 9) for row in (10, 30, 50))
+    corners = shapely.get_coordinates(crossed)
+    crossed = shapely.Polygon([corners[0], corners[2], corners[1], corners[3]])
+    nowhere = shapely.transform(nowhere, lambda at: np.where(np.arange(len(at))[:, None] == 1, np.nan, at))
+    shapes = [whole, crossed, nowhere, shapely.Point(500_001, 4_999_999), None, whole]
+    found = write_labels(
+        tmp_path / "found.gpkg", shapes, columns={"class_name": [*["field"] * 5, None], "score": [0.9] * 6}
+    )
+    labels = labels_of(tmp_path / "labels.gpkg", [(10, 10, 9, 9)])
+    progress = Listener()
+    report = evaluate_polygons(
+        found, labels, EvaluateConfig(class_name="field", min_score=0.0), progress=progress
+    )
+    assert report.objects.all.predicted == 2
+    assert progress.warnings == [
+        f"polygons {found}: not compared: 1 without a value in class_name, 1 with a vertex that lies nowhere "
+        "(no number, or beyond 1e+15), 1 without geometry, 1 points or lines",
+        f"polygons of {found} that cross themselves, repaired: 1",
+    ]
+
+
 class TestRefused:
     def test_polygons_of_another_place(self, tmp_path: Path) -> None:
         found = labels_of(tmp_path / "found.gpkg", TRUE)

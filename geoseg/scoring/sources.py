@@ -20,7 +20,7 @@ from geoseg.progress import Progress
 from geoseg.raster.gdal import read_vector
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import Labels
-from geoseg.raster.polygons import valid_polygons
+from geoseg.raster.polygons import left_out, valid_polygons
 from geoseg.raster.vector_labels import VectorLabels
 from geoseg.scoring.prediction import Prediction
 from geoseg.vector.corners import Band
@@ -132,6 +132,7 @@ class PolygonLayer:
         polygons: (M,) valid polygons.
         names: (M,) name of the class of each; ``None`` when the layer tells no classes.
         scores: (M,) how sure each is; ``None`` when the layer has no column of numbers ``score``.
+        notes: what of the layer is not compared as it is, each a sentence for a warning.
     """
 
     path: Path
@@ -139,13 +140,14 @@ class PolygonLayer:
     polygons: NDArray[Any]
     names: NDArray[np.object_] | None
     scores: NDArray[np.float64] | None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path, class_column: str | None) -> PolygonLayer:
         """Read a layer as vectorize writes it, or any other with a column of classes.
 
         The class is in ``class_name``, else in ``class_column``, else in ``class_id``, else there is only
-        one. A polygon without a value there is of no class, and left out.
+        one. A polygon without a value there is of no class, and left out; so is what is no polygon.
 
         Raises:
             LabelsError: missing, no vector file, damaged, or ambiguous; or some polygons have a score and
@@ -153,9 +155,17 @@ class PolygonLayer:
         """
         frame = read_vector(path, what="polygons")
         columns = [column for column in (NAME_COLUMN, class_column, ID_COLUMN) if column in frame.columns]
+        told = []
         if columns:
+            classless = int(frame[columns[0]].isna().sum())
+            told += [f"{classless:,} without a value in {columns[0]}"] if classless else []
             frame = frame[frame[columns[0]].notna()]
-        polygons, rows, _ = valid_polygons(frame.geometry.to_numpy())
+        geometries = frame.geometry.to_numpy()
+        polygons, rows, repaired = valid_polygons(geometries)
+        told += left_out(geometries, rows)
+        notes = [f"polygons {Path(path)}: not compared: {', '.join(told)}"] if told else []
+        if repaired:
+            notes.append(f"polygons of {Path(path)} that cross themselves, repaired: {repaired}")
         names = None
         if columns:
             values = frame[columns[0]].iloc[rows]
@@ -165,7 +175,9 @@ class PolygonLayer:
         scores = _scores_of(frame, Path(path))
         if scores is not None:
             scores = scores[rows]
-        return cls(path=Path(path), crs=frame.crs, polygons=polygons, names=names, scores=scores)
+        return cls(
+            path=Path(path), crs=frame.crs, polygons=polygons, names=names, scores=scores, notes=tuple(notes)
+        )
 
 
 def _scores_of(frame: Any, path: Path) -> NDArray[np.float64] | None:
