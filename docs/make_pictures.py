@@ -29,7 +29,7 @@ from geoseg.models.checkpoint import load_model
 from geoseg.models.deeplab import CoarseOutput, PointRendDeepLab
 from geoseg.models.inference import DEFAULT_MARGIN, DEFAULT_POINTS_PER_PIXEL
 from geoseg.predict import predict
-from geoseg.raster.gdal import read_vector
+from geoseg.raster.vectors import read_vector
 from geoseg.render.grid import ChipGrid, taper
 from geoseg.sample.farmland import Farmland, write_farmland
 from geoseg.sample.overlay import draw_overlay

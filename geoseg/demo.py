@@ -33,8 +33,8 @@ from geoseg.outputs import check_output_folder, made_in_place
 from geoseg.page.markup import Html, el, join
 from geoseg.predict import PredictReport, predict
 from geoseg.progress import SILENT, Progress
-from geoseg.raster.gdal import read_vector
 from geoseg.raster.mask import open_mask
+from geoseg.raster.vectors import read_vector
 from geoseg.sample.farmland import CLASS_COLUMN, write_farmland
 from geoseg.sample.overlay import draw_overlay
 from geoseg.scoring.page import objects, side_by_side

@@ -30,7 +30,7 @@ from geoseg.models.card import DEFAULT_MODEL
 from geoseg.outputs import check_output_folder, made_in_place
 from geoseg.predict_objects import predict_objects
 from geoseg.progress import SILENT, Progress
-from geoseg.raster.gdal import read_vector
+from geoseg.raster.vectors import read_vector
 from geoseg.sample.overlay import draw_overlay
 from geoseg.sample.village import CLASS_COLUMN, write_village
 from geoseg.scoring.page import objects

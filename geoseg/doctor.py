@@ -38,13 +38,13 @@ from geoseg.health.twins import twin_findings
 from geoseg.json_report import JsonReport
 from geoseg.progress import SILENT, Progress
 from geoseg.raster import formats
-from geoseg.raster.gdal import read_vector
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import Labels
 from geoseg.raster.polygons import nowhere
 from geoseg.raster.raster_labels import RasterLabels
 from geoseg.raster.remote import shown
 from geoseg.raster.scene import Scene
+from geoseg.raster.vectors import read_vector
 
 LITTLE_SHARE = 0.01
 """Share of a scene under labels below which a look is worth it."""

@@ -13,9 +13,9 @@ from geoseg.demo import demo, demo_config
 from geoseg.demo_objects import demo_objects
 from geoseg.demo_steps import MARKER
 from geoseg.errors import ConfigError, OutputError
-from geoseg.raster.gdal import read_vector
 from geoseg.raster.mask import open_mask
 from geoseg.raster.scene import Scene
+from geoseg.raster.vectors import read_vector
 from geoseg.sample.farmland import CLASSES
 
 TINY = {"epochs": 1, "train_px": 384, "unseen_px": 320, "device": "cpu"}

@@ -13,9 +13,9 @@ from rasterio.windows import Window
 from geoseg.chips.sources import Source, parse_split
 from geoseg.chips.store import SPLITS
 from geoseg.errors import LabelsError
-from geoseg.raster.gdal import read_vector
 from geoseg.raster.label_place import brought
 from geoseg.raster.polygons import valid_polygons
+from geoseg.raster.vectors import read_vector
 
 
 def column_areas(source: Source, windows: NDArray[np.int64], column: str) -> NDArray[np.float64]:

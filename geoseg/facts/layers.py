@@ -14,10 +14,11 @@ from geoseg import strict_json
 from geoseg.errors import LabelsError
 from geoseg.facts.common import Facts, file_mb
 from geoseg.raster import formats
-from geoseg.raster.gdal import check_ogr, gdal_errors, quiet, undisturbed
+from geoseg.raster.gdal import gdal_errors, quiet
 from geoseg.raster.geopackage import STANDARD_VIEWS
 from geoseg.raster.lean import pyogrio
 from geoseg.raster.qml import style_of
+from geoseg.raster.vectors import check_ogr, undisturbed
 
 MAX_COUNTED = 5_000_000
 """Features of a layer whose classes are counted: some 200 bytes of memory each."""

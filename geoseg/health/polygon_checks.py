@@ -10,9 +10,9 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.health.finding import Finding, Severity, finding, plural
-from geoseg.raster.gdal import CLOSED_RINGS
 from geoseg.raster.label_classes import alike, blank
 from geoseg.raster.polygons import NOWHERE, nowhere
+from geoseg.raster.vectors import CLOSED_RINGS
 
 MAX_LOOKED_AT = 20_000
 """Polygons whose overlaps are measured; of more, evenly spread ones."""

@@ -12,7 +12,8 @@ from geoseg.errors import LabelsError
 from geoseg.mapview.legend import Legend
 from geoseg.mapview.parcels import Parcels
 from geoseg.mapview.pixels import Ground
-from geoseg.raster.gdal import gdal_errors, quiet, read_vector
+from geoseg.raster.gdal import gdal_errors, quiet
+from geoseg.raster.vectors import read_vector
 
 KINDS = {
     "true_positive": ("matched", "#009E73"),

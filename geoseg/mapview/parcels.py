@@ -16,7 +16,7 @@ from geoseg.mapview.attributes import classes_of, columns_of
 from geoseg.mapview.legend import Legend
 from geoseg.mapview.pixels import Ground
 from geoseg.mapview.strokes import clipped, encoded
-from geoseg.raster.gdal import read_vector
+from geoseg.raster.vectors import read_vector
 
 if TYPE_CHECKING:
     import geopandas
@@ -66,7 +66,7 @@ class Parcels:
         """Read a vector file.
 
         Args:
-            path: any that :func:`geoseg.raster.gdal.read_vector` reads.
+            path: any that :func:`geoseg.raster.vectors.read_vector` reads.
             ground: where the scene lies.
             legend: classes of the mask, by which names are matched; made of the names when not given.
             what: how messages call the file.

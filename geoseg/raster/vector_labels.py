@@ -17,11 +17,11 @@ from rasterio.features import rasterize
 
 from geoseg.classes import IGNORE, ClassMap
 from geoseg.errors import LabelsError
-from geoseg.raster.gdal import CLOSED_RINGS, read_vector
 from geoseg.raster.geobox import GeoBox, bounds_to_lonlat
 from geoseg.raster.label_classes import alike, class_ids, class_map, class_names, marked, only_name
 from geoseg.raster.label_place import brought, middle_of, outline_in, turned_to
 from geoseg.raster.polygons import left_out, valid_polygons
+from geoseg.raster.vectors import CLOSED_RINGS, read_vector
 
 CROWD_COLUMN = "iscrowd"
 """COCO's name for the mark of an area full of things that nobody told apart."""
@@ -36,6 +36,9 @@ _CLIP_ABOVE_VERTICES = 2000
 
 _CLIP_BEYOND_PX = 1e8
 """So are those that reach farther from it: GDAL burns nothing of what lies 2**31 pixels away."""
+
+_BURNED_AT_ONCE = 10_000
+"""Polygons on their way to GDAL are objects of Python, more than a kilobyte each."""
 
 
 class VectorLabels:
@@ -245,15 +248,12 @@ class VectorLabels:
         # Row numbers of the tree are in burning order.
         found = np.sort(tree.query(geobox.footprint()))
         burned = np.full(geobox.shape, values[0], values.dtype)
-        if len(found):
-            pixels = _to_pixels(tree.geometries[found], geobox)
-            shapes = zip(pixels, values[found + 1].tolist(), strict=True)
-            rasterize(
-                ((shape, value) for shape, value in shapes if not shape.is_empty),
-                out=burned,
-                transform=Affine.identity(),
-                all_touched=False,
-            )
+        for first in range(0, len(found), _BURNED_AT_ONCE):
+            part = found[first : first + _BURNED_AT_ONCE]
+            pixels = zip(_to_pixels(tree.geometries[part], geobox), values[part + 1].tolist(), strict=True)
+            shapes = [(shape, value) for shape, value in pixels if not shape.is_empty]
+            if shapes:
+                rasterize(shapes, out=burned, transform=Affine.identity(), all_touched=False)
         return burned
 
     def _tree(self, geobox: GeoBox) -> shapely.STRtree:

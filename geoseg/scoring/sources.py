@@ -17,11 +17,11 @@ from rasterio.windows import Window
 from geoseg.classes import IGNORE, ClassMap
 from geoseg.errors import InputError, LabelsError
 from geoseg.progress import Progress
-from geoseg.raster.gdal import read_vector
 from geoseg.raster.geobox import GeoBox
 from geoseg.raster.labels import Labels
 from geoseg.raster.polygons import left_out, valid_polygons
 from geoseg.raster.vector_labels import VectorLabels
+from geoseg.raster.vectors import read_vector
 from geoseg.scoring.prediction import Prediction
 from geoseg.vector.corners import Band
 from geoseg.vector.place import Place

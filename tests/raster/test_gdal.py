@@ -27,8 +27,9 @@ from rasterio.windows import Window
 
 from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError, WriteError
 from geoseg.raster import formats
-from geoseg.raster.gdal import gdal_errors, open_raster, read_vector
+from geoseg.raster.gdal import gdal_errors, open_raster
 from geoseg.raster.scene import Scene
+from geoseg.raster.vectors import read_vector
 
 
 @pytest.fixture

@@ -22,11 +22,12 @@ from rasterio.windows import Window
 
 from geoseg.errors import GeosegError, LabelsError, ReadError, SceneError
 from geoseg.raster import remote
-from geoseg.raster.gdal import open_raster, read_vector
+from geoseg.raster.gdal import open_raster
 from geoseg.raster.labels import open_labels
 from geoseg.raster.mask import open_mask
 from geoseg.raster.rows import RowReader
 from geoseg.raster.scene import Scene
+from geoseg.raster.vectors import read_vector
 
 CHUNK = 16_384
 """Bytes of a file that GDAL fetches at least."""

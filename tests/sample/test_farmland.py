@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import InputError, OutputError
-from geoseg.raster.gdal import read_vector
 from geoseg.raster.scene import Scene
+from geoseg.raster.vectors import read_vector
 from geoseg.sample.farmland import CLASS_COLUMN, CLASSES, Farmland, make_farmland, write_farmland
 from geoseg.sample.styles import CROPS
 

@@ -10,7 +10,7 @@ import shapely
 from rasterio.windows import Window
 
 from geoseg.errors import InputError
-from geoseg.raster.gdal import read_vector
+from geoseg.raster.vectors import read_vector
 from geoseg.sample.scatter import BRIGHT, scatter, write_scattered
 
 SHAPE = (700, 1100)

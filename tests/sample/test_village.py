@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import InputError, OutputError
-from geoseg.raster.gdal import read_vector
 from geoseg.raster.scene import Scene
+from geoseg.raster.vectors import read_vector
 from geoseg.sample.render import render
 from geoseg.sample.streets import lay_out_village
 from geoseg.sample.village import CLASS, CLASS_COLUMN, Village, make_village, write_village
