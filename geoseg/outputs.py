@@ -23,8 +23,16 @@ from geoseg.rename import swap, undisturbed
 SIDECAR_SUFFIXES = (".aux.xml", ".ovr", ".msk")
 """Files GDAL keeps beside a raster. A stale one would override what a new file says of itself."""
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENOENT}
-"""What happens to a disk, not to a program: told as a failure to write the output."""
+_FULL = "is the disk full?"
+_DISK_ERRORS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+    errno.EIO: "is the disk sound?",
+    errno.EROFS: "choose another output",
+    errno.ENOENT: "is its folder still there?",
+}
+"""What happens to a disk, not to a program, and what to look at: told as a failure to write the output."""
 
 _WITH_SIDECARS = (".tif", ".tiff", ".gpkg")
 _NAME_BYTES = 255 - len(".aux.xml")
@@ -140,6 +148,50 @@ def staged_folder(path: Path) -> Iterator[Path]:
         _sync(path.absolute().parent)
 
 
+@contextlib.contextmanager
+def made_in_place(path: Path, *, marker: str) -> Iterator[None]:
+    """Have a folder made at ``path`` itself, for work of which the files tell where they are.
+
+    What was there waits in a hidden folder meanwhile. When the block fails it comes back; when the process is
+    killed, the next one that makes ``path`` puts it back before it begins.
+
+    Args:
+        path: the folder; :func:`check_output_folder` let it pass.
+        marker: a file that the block writes last; it is empty until then.
+
+    Raises:
+        OutputError: another process is at work in it.
+        WriteError: the disk is full, not writable, or its folder is gone.
+    """
+    _forget_unfinished(path, marker)
+    with _staging_folder(path) as staging:
+        old, new = staging / _OLD, staging / "new"
+        new.mkdir()
+        (new / marker).touch()
+        with held(path) if path.exists() else contextlib.nullcontext(), held(new):
+            try:
+                with undisturbed():
+                    if path.exists():
+                        path.rename(old)
+                    new.rename(path)
+                yield
+            except BaseException:
+                # Renames before anything is deleted, which takes longer: a kill may come now, too.
+                if path.exists() and not new.exists():
+                    path.rename(staging / "failed")
+                if old.exists():
+                    old.rename(path)
+                raise
+
+
+def _forget_unfinished(path: Path, marker: str) -> None:
+    """Take away what a killed process left of ``path``, for :func:`remove_leftovers` to put back the old."""
+    unfinished = path / marker
+    if unfinished.is_file() and unfinished.stat().st_size == 0:
+        with held(path):
+            path.rename(_new_name(path))
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove staging folders of ``path`` that killed processes left; those of living ones stay."""
     for left in path.absolute().parent.glob(f"{_staging_prefix(path)}*"):
@@ -190,6 +242,10 @@ def _staging_prefix(path: Path) -> str:
     return f".geoseg-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
 
 
+def _new_name(path: Path) -> Path:
+    return path.absolute().parent / f"{_staging_prefix(path)}{secrets.token_hex(4)}"
+
+
 @contextlib.contextmanager
 def _staging_folder(path: Path) -> Iterator[Path]:
     with _write_errors(path):
@@ -199,8 +255,10 @@ def _staging_folder(path: Path) -> Iterator[Path]:
             yield staging
         except WriteError as error:
             # Nobody knows the hidden folder.
+            text = str(error)
             for made in (staging / "new", staging / path.name):
-                error.args = (str(error).replace(str(made), str(path)),)
+                text = text.replace(str(made), str(path))
+            error.args = (re.sub(re.escape(str(staging)) + r"[^'\";:,]*", lambda _: str(path), text),)
             raise
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -211,7 +269,7 @@ def _staging_folder(path: Path) -> Iterator[Path]:
 
 def _new_staging(path: Path) -> tuple[Path, int | None]:
     while True:
-        staging = path.absolute().parent / f"{_staging_prefix(path)}{secrets.token_hex(4)}"
+        staging = _new_name(path)
         _unfinished.add(staging)
         staging.mkdir()
         lock = _lock(staging, wait=True)
@@ -255,7 +313,7 @@ def _write_errors(path: Path) -> Iterator[None]:
         if error.errno not in _DISK_ERRORS or not (inside or error.filename is None):
             raise
         reason = (error.strerror or str(error)).lower()
-        hint = "is its folder still there?" if error.errno == errno.ENOENT else "is the disk full?"
+        hint = _DISK_ERRORS[error.errno]
         raise WriteError(f"writing {path} failed: {reason}; {hint}") from error
 
 

@@ -37,12 +37,14 @@ class Ended:
         out: stdout.
         err: stderr.
         left: processes of its session that were still alive a while after it, by command line.
+        peak_mb: most memory that it held, beyond what it began with.
     """
 
     code: int | None
     out: str
     err: str
     left: tuple[str, ...]
+    peak_mb: int
 
     @property
     def line(self) -> str:
@@ -67,12 +69,20 @@ class Job:
         """What it said so far."""
         return self._err.read_text(errors="surrogateescape")
 
+    def out(self) -> str:
+        """What it printed so far."""
+        return self._out.read_text(errors="surrogateescape")
+
+    def is_over(self, timeout_s: float = 0.0) -> bool:
+        """Whether it has ended, or does so in time."""
+        return self._launcher.ask(wait=self.pid, timeout_s=timeout_s)[0] is not None
+
     def end(self, timeout_s: float = 120.0, *, linger_s: float = 20.0) -> Ended:
         """Wait for its end; a job that does not end is killed."""
-        code = self._launcher.ask(wait=self.pid, timeout_s=timeout_s)
+        code, peak_mb = self._launcher.ask(wait=self.pid, timeout_s=timeout_s)
         if code is None:
             self.send(signal.SIGKILL, group=True)
-            self._launcher.ask(wait=self.pid, timeout_s=60.0)
+            _, peak_mb = self._launcher.ask(wait=self.pid, timeout_s=60.0)
         deadline = time.monotonic() + linger_s
         while (left := session_of(self.pid)) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -85,20 +95,28 @@ class Job:
             out=self._out.read_text(**read),
             err=self._err.read_text(**read),
             left=tuple(left.values()),
+            peak_mb=peak_mb,
         )
 
 
 class Launcher:
     """Starts jobs; use it in a ``with`` block."""
 
-    def __init__(self, folder: Path) -> None:
-        """Prepare; what jobs print is kept in ``folder``."""
+    def __init__(self, folder: Path, *modules: str, small_blocks: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            folder: where what jobs print is kept.
+            modules: further ones that are imported once for all jobs.
+            small_blocks: let a small scene have several, so that there is something to go on with.
+        """
         self._folder = folder
+        self._words = (str(int(small_blocks)), *modules)
         self._count = 0
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, *self._words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         return self
 
@@ -125,7 +143,7 @@ class Launcher:
             how: ``env`` (``None`` as value drops one), ``umask``, ``limits`` (see :data:`LIMITS`; memory
                 beyond what the launcher holds), ``stdin``, ``stdout``, ``stderr`` (paths, or ``closed``),
                 ``linger_s`` (seconds that each rename takes; it is told on stderr before), ``vanish``
-                (``cwd`` is removed before it starts).
+                (``cwd`` is removed before it starts), ``events`` (file for :func:`hostile_audit.listen`).
         """
         self._count += 1
         out, err = (self._folder / f"{self._count}.{name}" for name in ("out", "err"))
@@ -190,11 +208,13 @@ def litter(*folders: Path) -> set[str]:
 
 # What follows runs in the launching process.
 
-_codes: dict[int, int] = {}
+_begun: dict[int, int] = {}
+_ends: dict[int, tuple[int, int]] = {}
 
 
-def _serve() -> None:
+def _serve(small_blocks: str, *modules: str) -> None:
     import gc
+    import importlib
 
     import geoseg.demo
     import geoseg.export
@@ -208,8 +228,10 @@ def _serve() -> None:
     import geoseg_cli.app
     import geoseg_cli.main  # noqa: F401
 
-    # Blocks of few chips: a small scene has several, so that there is something to go on with.
-    geoseg.render.blocks.CHIPS_HIGH, geoseg.render.blocks.CHIPS_WIDE = 1, 2
+    for module in modules:
+        importlib.import_module(module)
+    if int(small_blocks):
+        geoseg.render.blocks.CHIPS_HIGH, geoseg.render.blocks.CHIPS_WIDE = 1, 2
     gc.freeze()
     requests, answers = os.dup(0), os.dup(1)
     with os.fdopen(requests) as lines:
@@ -219,23 +241,37 @@ def _serve() -> None:
             os.write(answers, (json.dumps(answer) + "\n").encode())
 
 
-def _wait(wait: int, timeout_s: float) -> int | None:
+def _wait(wait: int, timeout_s: float) -> tuple[int | None, int]:
     deadline = time.monotonic() + timeout_s
-    while wait not in _codes:
-        pid, status = os.waitpid(wait, os.WNOHANG)
+    while wait not in _ends:
+        pid, status, used = os.wait4(wait, os.WNOHANG)
         if pid:
-            _codes[pid] = os.waitstatus_to_exitcode(status)
+            more = used.ru_maxrss * 1024 - _begun[pid]
+            _ends[pid] = os.waitstatus_to_exitcode(status), round(more / 1e6)
             break
         if time.monotonic() > deadline:
-            return None
+            return None, 0
         time.sleep(_POLL_S)
-    return _codes[wait]
+    return _ends[wait]
+
+
+def _memory(field: int) -> int:
+    """Bytes that this process takes: 0 of addresses, 1 of memory."""
+    return int(Path("/proc/self/statm").read_text().split()[field]) * resource.getpagesize()
 
 
 def _fork(request: Mapping[str, Any], close: Sequence[int]) -> int:
+    told, tell = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(tell)
+        with os.fdopen(told) as line:
+            _begun[pid] = int(line.read())
         return pid
+    os.close(told)
+    # A fork has less of libraries in memory than who forked it: only it can tell what it begins with.
+    os.write(tell, str(_memory(1)).encode())
+    os.close(tell)
     os.setsid()
     for handle in close:
         os.close(handle)
@@ -254,6 +290,7 @@ def _become(
     limits: Mapping[str, int] | None = None,
     linger_s: float = 0.0,
     vanish: bool = False,
+    events: str | None = None,
 ) -> None:
     """Be the process ``geoseg ARGS``; does not return."""
     from geoseg_cli.main import run
@@ -271,10 +308,14 @@ def _become(
     sys.stdin, sys.stdout, sys.stderr = (_stream(number) for number in (0, 1, 2))
     for name, value in (limits or {}).items():
         if name == "memory":
-            value += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            value += _memory(0)
         resource.setrlimit(LIMITS[name], (value, value))
     if linger_s:
         _linger(linger_s)
+    if events is not None:
+        from hostile_audit import listen
+
+        listen(events)
     sys.argv = ["geoseg", *args]
     try:
         run()
@@ -325,4 +366,4 @@ def _stream(number: int) -> Any:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(*sys.argv[1:])

@@ -216,6 +216,9 @@ def test_a_folder_that_is_no_more(launcher: Launcher, here: Path, tmp_path: Path
     ended = launcher.run(["vectorize", here.parent / "mask.tif", "-o", here / "v.gpkg"], gone, vanish=True)
     assert ended.code == 0, ended
     assert (here / "v.gpkg").is_file()
+    gone.mkdir()
+    ended = launcher.run(["vectorize", here.parent / "mask.tif", "-o", "v.gpkg"], gone, vanish=True)
+    a_line(ended, 1, "the folder you are in is gone; go to one that is there")
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +244,7 @@ def made_by(case: Case, folder: Path) -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "verb", ["tile instance", "train semantic", "predict mask", "predict shard", "merge"]
+    "verb", ["tile instance", "train semantic", "predict mask", "predict objects", "predict shard", "merge"]
 )
 def test_killed_again_and_again(verb: str, launcher: Launcher, full_world: Path) -> None:
     case, rng = BY_VERB[verb], random.Random(verb)
@@ -302,6 +305,8 @@ def test_too_little_memory_is_one_line(verb: str, launcher: Launcher, full_world
         if ended.code != 0:
             a_line(ended, ended.code or 0)
             assert "memory" in ended.line
+            # What a verb does not have cannot be lowered.
+            assert ("--batch-size" in ended.line) <= verb.startswith(("predict", "train"))
             assert not [name for name in litter(here) if name.startswith(".geoseg-")]
 
 

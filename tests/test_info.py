@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import struct
 import subprocess
@@ -31,6 +32,7 @@ from geoseg.errors import GeosegError
 from geoseg.info import info
 from geoseg.models.card import read_card
 from geoseg.models.checkpoint import load_model
+from geoseg.models.mlm import model_item
 from geoseg.predict import predict
 from geoseg.progress import SilentProgress
 from geoseg.raster.cog import MODEL_TAG, MaskWriter, RasterWriter
@@ -205,6 +207,17 @@ def test_runs_finished_and_not(tmp_path: Path) -> None:
     (tmp_path / "begun" / "last.pt").touch()
     facts = plain(info(tmp_path / "begun"))
     assert (facts["epochs_done"], facts["last_scores"]) == (0, {})
+
+
+def test_times_that_no_calendar_knows(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A clock was wrong, on a file system that keeps such times.
+    real = os.stat
+    monkeypatch.setattr(os, "stat", lambda *a, **k: os.stat_result([*real(*a, **k)[:8], 3 * 10**11, 0]))
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "last.pt").touch()
+    assert plain(info(tmp_path / "begun"))["last_saved"] is None
+    item = model_item(model, beside=tmp_path / "item.json")
+    assert item["properties"]["datetime"] == "9999-12-31T23:59:59Z"
 
 
 def test_chips(tmp_path: Path) -> None:

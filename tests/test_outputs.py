@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from geoseg import rename
-from geoseg.errors import OutputError
-from geoseg.outputs import check_output, check_output_folder, staged_file, staged_folder
+from geoseg.errors import OutputError, WriteError
+from geoseg.outputs import check_output, check_output_folder, made_in_place, staged_file, staged_folder
 
 
 def names(folder: Path) -> set[str]:
@@ -169,3 +169,43 @@ def test_an_old_folder_that_a_killed_process_put_aside_comes_back(tmp_path: Path
         raise RuntimeError
     assert names(tmp_path) == {"chips"}
     assert names(tmp_path / "chips") == {"chips.json"}
+
+
+def test_nobody_hears_of_the_hidden_folder(tmp_path: Path) -> None:
+    path = tmp_path / "m.tif"
+    with (
+        pytest.raises(WriteError, match=f"^'{path}' is odd, so is {path}; do it again$"),
+        staged_file(path) as at,
+    ):
+        raise WriteError(f"'{at.parent / 'tmp1' / 'draft.tif'}' is odd, so is {at}; do it again")
+
+
+def die_making(folder: Path) -> None:
+    """Have a process killed that makes ``folder``."""
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+        return
+    with made_in_place(folder, marker="done"):
+        (folder / "half").touch()
+        os._exit(0)
+
+
+def test_a_folder_made_in_place_costs_the_old_one_only_when_it_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    (folder / "done").write_text("old")
+    for _ in range(2):
+        die_making(folder)
+        assert sorted(path.name for path in folder.iterdir()) == ["done", "half"]
+        assert (folder / "done").read_text() == ""
+    with (
+        pytest.raises(OutputError, match="is in use by another geoseg"),
+        made_in_place(folder, marker="done"),
+        made_in_place(folder, marker="done"),
+    ):
+        pass
+    assert (folder / "done").read_text() == "old"
+    with made_in_place(folder, marker="done"):
+        (folder / "done").write_text("new")
+    assert (folder / "done").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]

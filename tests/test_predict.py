@@ -29,6 +29,7 @@ from geoseg.progress import SilentProgress
 from geoseg.raster.mask import open_mask
 from geoseg.raster.scene import Scene
 from geoseg.render.grid import ChipGrid
+from geoseg.render.work import Resources
 
 FP32 = PredictConfig(precision="fp32", size_px=64, overlap_px=32)
 
@@ -292,3 +293,37 @@ def test_refinement_changes_the_mask(tmp_path: Path, model: Path) -> None:
         with rasterio.open(output) as mask:
             masks.append(mask.read(1))
     assert (masks[0] != masks[1]).any()
+
+
+class Overwrites(SilentProgress):
+    """Writes another scene over the one that is read, once."""
+
+    def __init__(self, scene: Path, other: bytes) -> None:
+        self.scene, self.other, self.chips = scene, other, 0
+
+    def advance(self, count: int = 1) -> None:
+        self.chips += count
+        if self.chips == 6:
+            self.scene.write_bytes(self.other)
+
+
+def test_no_mask_is_of_two_scenes(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geoseg.render.blocks.CHIPS_HIGH", 1)
+    monkeypatch.setattr("geoseg.render.blocks.CHIPS_WIDE", 1)
+    scene, mask = write_scene(tmp_path / "scene.tif", noise(3, 200, 96)), tmp_path / "mask.tif"
+    first = scene.read_bytes()
+    other = write_scene(tmp_path / "other.tif", noise(3, 200, 96, seed=1)).read_bytes()
+    call: dict[str, Any] = {"model": model, "config": FP32, "resources": Resources(workers=1)}
+    predict(scene, mask, **call)
+    whole = mask.read_bytes()
+    mask.unlink()
+    with pytest.raises(ReadError, match=r"changed while it was read|is the file damaged"):
+        predict(scene, mask, progress=Overwrites(scene, other), **call)
+    assert not mask.exists()
+    with pytest.raises(OutputError, match="was begun with"):
+        predict(scene, mask, resume=True, **call)
+    # What was kept is of the scene that the journal is of.
+    scene.write_bytes(first)
+    again = predict(scene, mask, resume=True, **call)
+    assert 0 < again.resumed_blocks < again.blocks
+    assert mask.read_bytes() == whole

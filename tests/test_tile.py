@@ -781,3 +781,16 @@ def test_inputs_stay_as_they_are(tmp_path: Path) -> None:
     tile([scene], [labels], tmp_path / "c", SMALL)
     assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (scene, labels)} == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "scene.tif", "truth.tif"]
+
+
+def test_a_scene_that_is_replaced_before_its_turn_is_refused(tmp_path: Path) -> None:
+    scenes = [write_scene(tmp_path / f"{name}.tif", noise(3, 64, 64)) for name in "ab"]
+    labels = write_labels(tmp_path / "labels.gpkg", [pixel_box(north_up(), 8, 8, 40, 40)])
+
+    class Replaces(SilentProgress):
+        def advance(self, count: int = 1) -> None:  # noqa: ARG002
+            write_scene(scenes[1], noise(3, 64, 64), transform=rotated())
+
+    with pytest.raises(ReadError, match=r"b\.tif was replaced meanwhile; run it again"):
+        tile(scenes, [labels], tmp_path / "chips", config(), progress=Replaces())
+    assert not (tmp_path / "chips").exists()

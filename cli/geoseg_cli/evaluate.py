@@ -237,6 +237,7 @@ def evaluate(
             rasters,
             wanted,
         )
+    pages.insist(talk)
     _check_targets(done, min_miou, min_f1, min_ap)
 
 
@@ -360,6 +361,7 @@ def _predictions(
                 mask=masks[0] if masks else None,
                 more_masks=tuple(masks[1:]),
                 parcels=layers[0] if layers else None,
+                min_score=config.min_score,
                 labels=labels,
                 errors=errors,
                 scored=done if rasters == [True] else None,

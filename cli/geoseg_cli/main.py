@@ -25,7 +25,21 @@ from geoseg.outputs import remove_unfinished
 from geoseg_cli import terminal
 from geoseg_cli.signals import Signals, Terminated
 
-_NO_MEMORY = ("allocate memory", "CUDA out of memory", "bad_alloc", "can't start new thread")
+_NO_MEMORY = (
+    "allocate memory",
+    "CUDA out of memory",
+    "bad_alloc",
+    "can't start new thread",
+    "could not create a primitive",  # oneDNN, in the middle of a network
+)
+_LOWER = {
+    "predict": "--batch-size, --size or --memory",
+    "check-seams": "--size or --memory",
+    "train": "--batch-size or --crop",
+    "tile": "--size",
+}
+"""What makes a verb take less memory."""
+
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -54,7 +68,7 @@ def _main(argv: Sequence[str] | None, signals: Signals) -> int:
         except BaseException as error:
             signals.ignore()
             remove_unfinished()
-            return _tell(signals.seen_in(error), debug=debug)
+            return _tell(signals.seen_in(error), args, debug=debug)
 
 
 def run() -> NoReturn:
@@ -97,9 +111,9 @@ def drop_foreign_proj() -> list[str]:
     return [name for name in ("PROJ_LIB", "PROJ_DATA") if os.environ.pop(name, None) is not None]
 
 
-def _tell(error: BaseException, *, debug: bool) -> int:
+def _tell(error: BaseException, args: Sequence[str], *, debug: bool) -> int:
     """Say what went wrong, and return the exit code."""
-    line, code = _describe(error)
+    line, code = _describe(error, args)
     if line is not None:
         if debug:
             terminal.say_text("".join(traceback.format_exception(error)))
@@ -107,7 +121,7 @@ def _tell(error: BaseException, *, debug: bool) -> int:
     return code
 
 
-def _describe(error: BaseException) -> tuple[str | None, int]:
+def _describe(error: BaseException, args: Sequence[str]) -> tuple[str | None, int]:
     """The error line, ``None`` for none, and the exit code."""
     if isinstance(error, Terminated):
         return "; ".join(["terminated", *getattr(error, "__notes__", [])]), _exit_code(error)
@@ -118,11 +132,13 @@ def _describe(error: BaseException) -> tuple[str | None, int]:
     if isinstance(error, GeosegError):
         return str(error), error.exit_code
     if _is_out_of_memory(error):
-        return "out of memory; lower --batch-size or --size, or close other programs", 1
+        return f"out of memory; {_less_memory(args)}close other programs", 1
     if isinstance(error, OSError):
         return _describe_os_error(error), 1
     if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
-        return f"{error.object}: this name is not UTF-8, which GDAL needs; rename it", 2
+        if sys.getfilesystemencoding() == "utf-8":
+            return f"{error.object}: this name is not UTF-8, which GDAL needs; rename it", 2
+        return f"{error.object}: Python reads names as ASCII here, GDAL as UTF-8; set PYTHONUTF8=1", 2
     return _describe_usage(error) or (_describe_bug(error), 1)
 
 
@@ -139,12 +155,30 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def _less_memory(args: Sequence[str]) -> str:
+    """What to lower in the call, if anything helps."""
+    verb = next((arg for arg in args if not arg.startswith("-")), "")
+    # Only the ONNX file is made by running the network.
+    flags = "--size" if verb == "export" and "--onnx" in args else _LOWER.get(verb)
+    return f"lower {flags}, or " if flags else ""
+
+
 def _describe_os_error(error: OSError) -> str:
     where = f", {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
     reason = (error.strerror or str(error) or type(error).__name__).lower()
+    if error.errno == errno.ENOENT and not where and not _has_folder():
+        return "the folder you are in is gone; go to one that is there, then run it again"
     if error.errno in _NO_SPACE:
         return f"{reason}{where}; make room or write elsewhere, then run it again"
     return f"{reason}{where}; check the path and your permissions"
+
+
+def _has_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return False
+    return True
 
 
 def _describe_usage(error: BaseException) -> tuple[str, int] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geoseg.errors import GeosegError, InputError
+from geoseg.errors import InputError
 from geoseg.raster.remote import file_name, is_remote
 from geoseg_cli import pages, report, terminal
 from geoseg_cli.options import OUTPUT, setting
@@ -121,14 +121,14 @@ def predict(
             talk, done, pages_at.get(scenes[0]), progress, overwrite=common["overwrite"]
         )
         show(talk, done, page=written)
+        pages.insist(talk)
         return
     all_done = predict_many_objects(scenes, output, **common)
     progress.end()
     for each in all_done.done:
         pages.write_prediction(talk, each, pages_at.get(each.scene), progress, overwrite=common["overwrite"])
     show_many(talk, all_done, pages=page)
-    if all_done.failed:
-        raise GeosegError(f"{len(all_done.failed)} of {len(scenes)} scenes failed; see the warnings above")
+    pages.insist(talk, failed=len(all_done.failed), scenes=len(scenes))
 
 
 def show(

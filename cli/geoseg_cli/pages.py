@@ -11,7 +11,7 @@ from geoseg.errors import GeosegError, InputError
 from geoseg.outputs import check_output_folder
 from geoseg.page.output import check_page
 from geoseg.raster.remote import file_name, is_remote, local, shown, stem, without_secrets
-from geoseg_cli import report
+from geoseg_cli import report, terminal
 
 if TYPE_CHECKING:
     from geoseg.mapview.atlas import Sources
@@ -28,10 +28,10 @@ def typed(talk: report.Talk) -> str | None:
 def write_page(
     talk: report.Talk, sources: Sources, output: Path, progress: Any, **more: Any
 ) -> PageReport | None:
-    """The page about what was made. That is worth more than its page: what goes wrong is only told.
+    """The page about what was made. That is told first: what goes wrong here is raised by :func:`insist`.
 
     Args:
-        talk: knows what was typed.
+        talk: knows what was typed, and remembers what goes wrong.
         sources: what is shown.
         output: the page.
         progress: told what is being done.
@@ -44,8 +44,28 @@ def write_page(
         return run(sources, output, command=typed(talk), progress=progress, **more)
     except (GeosegError, OSError, MemoryError) as error:
         progress.end()
-        progress.warn(f"no {output.name}: {error or 'not enough memory'}")
+        talk.missing.append(f"no {output}: {str(error) or 'out of memory; close other programs'}")
         return None
+
+
+def insist(talk: report.Talk, *, failed: int = 0, scenes: int = 1) -> None:
+    """At the end of a verb: what was asked for and is not there is an error.
+
+    Args:
+        talk: knows which pages are not.
+        failed: scenes that failed; that was told.
+        scenes: how many there are.
+
+    Raises:
+        GeosegError: something is not there; where more than that is, the rest is warned of.
+    """
+    lines = [*talk.missing]
+    if failed:
+        lines.append(f"{failed} of {scenes} scenes failed; see the warnings above")
+    for line in lines[:-1]:
+        terminal.say(f"geoseg: warning: {line}")
+    if lines:
+        raise GeosegError(lines[-1])
 
 
 def pages_of(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from geoseg.errors import GeosegError, InputError
+from geoseg.errors import InputError
 from geoseg.outputs import check_output
 from geoseg.raster.remote import local
 from geoseg_cli import objects, options, pages, report
@@ -344,6 +344,7 @@ def predict(
                 talk, done, targets.get(scenes[0]), progress, overwrite=overwrite
             )
             report.show_predict(talk, done, page=written)
+            pages.insist(talk)
             return
         from geoseg.predict import predict_many
 
@@ -353,8 +354,7 @@ def predict(
         for each in all_done.done:
             pages.write_prediction(talk, each, targets.get(each.scene), progress, overwrite=overwrite)
     report.show_predict_many(talk, all_done, pages=folder)
-    if all_done.failed:
-        raise GeosegError(f"{len(all_done.failed)} of {len(scenes)} scenes failed; see the warnings above")
+    pages.insist(talk, failed=len(all_done.failed), scenes=len(scenes))
 
 
 def _estimate(

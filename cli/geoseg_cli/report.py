@@ -6,7 +6,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class Talk:
         json: one JSON object on stdout instead of tables.
         debug: tracebacks.
         words: what was typed after ``geoseg``.
+        missing: pages that were asked for and could not be written, and why.
     """
 
     quiet: bool = False
@@ -48,6 +49,7 @@ class Talk:
     json: bool = False
     debug: bool = False
     words: tuple[str, ...] = ()
+    missing: list[str] = field(default_factory=list)
 
     def progress(self) -> TerminalProgress:
         """Where a stage tells what it is doing."""
@@ -128,7 +130,13 @@ def shares(counts: Mapping[str, int]) -> dict[str, str]:
 
 def command(*words: str | Path) -> str:
     """A ``geoseg`` command that can be pasted into a shell."""
-    return "geoseg " + " ".join(shlex.quote(str(word)) for word in words)
+    return " ".join(["geoseg", *map(_quoted, words)])
+
+
+def _quoted(word: str | Path) -> str:
+    """A word for a shell; a path never looks like an option."""
+    dashed = isinstance(word, Path) and str(word).startswith("-")
+    return shlex.quote(f"./{word}" if dashed else str(word))
 
 
 def show_tile(talk: Talk, done: TileReport) -> None:
@@ -216,13 +224,14 @@ def page_lines(page: PageReport | None) -> list[str]:
 
 def show_shard(talk: Talk, done: ShardReport) -> None:
     """What ``predict --shard`` made."""
-    every = done.mask.with_name(f"{done.mask.name}.shard-*-of-{done.count}")
+    mask = _quoted(done.mask)
     talk.show(
         done.to_json(),
         lines=[
             f"wrote {done.output} ({done.blocks} of {done.all_blocks} blocks) "
             f"in {terminal.clock(done.seconds)}",
-            f"next, when all {done.count} shards are there: geoseg merge {every} -o {done.mask}",
+            f"next, when all {done.count} shards are there: "
+            f"geoseg merge {mask}.shard-*-of-{done.count} -o {mask}",
         ],
     )
 

@@ -21,7 +21,7 @@ from geoseg.chips.truth import Burned, Truth, Truths
 from geoseg.chips.write import ChipWriter
 from geoseg.classes import ClassMap
 from geoseg.config import TileConfig
-from geoseg.errors import LabelsError, SceneError
+from geoseg.errors import LabelsError, ReadError, SceneError
 from geoseg.progress import Progress
 from geoseg.raster.rows import RowReader
 from geoseg.raster.scene import Scene
@@ -175,6 +175,9 @@ class Cutter:
     ) -> None:
         source, config = self._sources[number], self._config
         with Scene.open(source.path, bands=config.bands, nodata=config.nodata, remote=True) as scene:
+            if _grid(scene) != _grid(source):
+                # The first look at it may be hours ago.
+                raise ReadError(f"scene {scene.shown} was replaced meanwhile; run it again as it is now")
             cut.nodata |= set() if scene.nodata is None else {scene.nodata}
             for row, col, bands, valid in _read_chips(scene, grid, config.size_px):
                 self._progress.advance()
@@ -241,6 +244,11 @@ class Cutter:
 def _first_use(sources: Sequence[Source], number: int) -> tuple[int, int]:
     first = next(i for i, source in enumerate(sources) if source.labels == sources[number].labels)
     return first, number
+
+
+def _grid(raster: Scene | Source) -> tuple[Any, ...]:
+    """What chips are cut by."""
+    return raster.geobox.crs, raster.geobox.transform, raster.geobox.shape, raster.dtype
 
 
 def _extent(spans: list[Span], block: int) -> tuple[int, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from geoseg.errors import ConfigError
@@ -69,7 +71,7 @@ def run_facts(run: Path) -> Facts:
         facts |= _card_facts(read_card(run / BEST))
     can_go_on = (run / LAST).is_file()
     facts["last_saved"] = _when(run / LAST) if can_go_on else None
-    facts["go_on"] = f"geoseg train --tiles CHIPS --resume {run}" if can_go_on else None
+    facts["go_on"] = f"geoseg train --tiles CHIPS --resume {quote(str(run))}" if can_go_on else None
     return facts
 
 
@@ -125,8 +127,11 @@ def _planned(run: Path) -> int | None:
         return None  # of a later geoseg, or edited; the log tells the rest
 
 
-def _when(path: Path) -> str:
-    return datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(timespec="seconds")
+def _when(path: Path) -> str | None:
+    """When a file was written; ``None`` for a time that no calendar knows: clocks are wrong at times."""
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(timespec="seconds")
+    return None
 
 
 def _numbers(values: dict[Any, Any]) -> dict[str, float | int]:

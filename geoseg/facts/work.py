@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from shlex import quote
 
 from geoseg.errors import InputError, OutputError
 from geoseg.facts.common import Facts, class_rows, crs_facts, file_mb, files_mb
@@ -72,7 +73,7 @@ def shard_facts(path: Path) -> Facts:
         "bounds": list(facts.geobox.bounds) if facts.geobox.georeferenced else None,
         "classes": class_rows(facts.classes),
         **_plan_facts(plan),
-        "go_on": f"geoseg merge {output}.shard-*-of-{shard.shard.count} -o {output}",
+        "go_on": f"geoseg merge {quote(str(output))}.shard-*-of-{shard.shard.count} -o {quote(str(output))}",
     }
 
 

@@ -33,6 +33,8 @@ _NETWORKS = {
 _SEMANTIC_VERSION = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 """Ends of the names of tensors that are no parameters."""
+_LAST_S = 253_402_300_799
+"""The end of the year 9999, where Python's calendar ends."""
 
 
 def model_item(
@@ -55,7 +57,8 @@ def model_item(
         raise ModelError(f"model {path} finds objects; write a STAC Item of one that gives pixels a class")
     checksum = fingerprint(path)
     name = _name(path)
-    written = datetime.fromtimestamp(int(path.stat().st_mtime), tz=UTC)
+    # Clocks are wrong at times, and an Item must have a date.
+    written = datetime.fromtimestamp(min(max(int(path.stat().st_mtime), 0), _LAST_S), tz=UTC)
     assets = {"model": _weights(path, card, beside=beside, checksum=checksum)}
     if onnx is not None:
         assets["onnx"] = _onnx(onnx, card, beside=beside, size_px=size_px or card.size_px)

@@ -137,6 +137,8 @@ def open_journal(
         WriteError: it cannot be written.
     """
     if folder.exists() and not (resume or replace):
+        with contextlib.suppress(OSError):
+            os.close(_lock(folder))  # refuses one that is not unfinished but at work
         raise OutputError(
             f"{folder} holds an unfinished prediction; go on with --resume or start anew with --overwrite"
         )
@@ -156,7 +158,8 @@ def open_journal(
     try:
         yield journal
     except BaseException as error:
-        done = len(journal.finished())
+        # Somebody may have removed it.
+        done = len(journal.finished()) if folder.is_dir() else 0
         if done:
             error.add_note(f"{done} of {len(blocks)} blocks are kept in {folder}")
         else:
@@ -227,7 +230,10 @@ def read_plan(data: bytes, where: str) -> Plan:
 
 def _write_error(folder: Path, error: OSError) -> WriteError:
     reason = (error.strerror or str(error)).lower()
-    return WriteError(f"writing {folder} failed: {reason}; make room, then go on with --resume")
+    if error.errno == errno.ENOENT:
+        return WriteError(f"writing {folder} failed: {reason}; is its folder still there?")
+    how = "make it writable" if error.errno in {errno.EROFS, errno.EACCES} else "make room"
+    return WriteError(f"writing {folder} failed: {reason}; {how}, then go on with --resume")
 
 
 def missing(journal: Journal, wanted: Iterable[int]) -> list[int]:

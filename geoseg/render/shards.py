@@ -192,7 +192,7 @@ def _geobox_from_json(values: Any) -> GeoBox:
         shape=(height, width),
         gcps=tuple(_gcp_from_json(point) for point in values["gcps"]),
         gcps_crs=_crs_from_json(values["gcps_crs"]),
-        rpcs=None if values["rpcs"] is None else _rpcs_from_json(values["rpcs"]),
+        rpcs=None if (rpcs := values.get("rpcs")) is None else _rpcs_from_json(rpcs),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geoseg.progress import Progress
+from geoseg.render.blocks import Layers
 from geoseg.render.journal import Journal
 from geoseg.render.memory import strips
 from geoseg.render.session import Session
@@ -59,13 +60,18 @@ def _render_here(
 ) -> tuple[Counts, int]:
     from geoseg.render.renderer import render
 
+    def keep(block: int, layers: Layers) -> int:
+        # A journal of one scene must not get blocks of what was copied over it meanwhile.
+        session.scene.check_not_written()
+        return journal.add(block, layers)
+
     job = session.job()
     division = session.divide(job, memory_mb=resources.memory_mb, workers=resources.workers)
     progress.note(f"workers {division.workers}, memory up to {division.peak_mb:,.0f} MB")
     counts = render(
         job,
         strips(session.blocks, todo, division.blocks_wide),
-        journal.add,
+        keep,
         workers=division.workers,
         progress=progress,
     )

@@ -133,6 +133,9 @@ def test_values_that_do_not_go_together(scene: Path, capsys: pytest.CaptureFixtu
     assert "overlap_px 64 must be below size_px 64" in fail(args, capsys)
 
 
+DETECTOR = ["--architecture", "maskrcnn_resnet50_fpn_pointrend"]
+
+
 @pytest.mark.parametrize(
     ("args", "line"),
     [
@@ -140,6 +143,12 @@ def test_values_that_do_not_go_together(scene: Path, capsys: pytest.CaptureFixtu
         (["--lr", "-1"], "--learning-rate -1.0: Input should be greater than 0"),
         (["--set", "train.epoch=3"], "--set: train.epoch: unknown key; did you mean train.epochs?"),
         (["--set", "epochs"], "--set epochs: write section.key=value"),
+        (["--lr", "1", "--set", "train.epochs=-1"], "--set: train.epochs: Input should be greater"),
+        (
+            [*DETECTOR, "--set", "points.per_pixel=0.5"],
+            "points.per_pixel does not apply to maskrcnn_resnet50",
+        ),
+        ([*DETECTOR, "--set", "points.per_object=16"], "chips"),  # fine: it is the folder that has none
         (["--config", "nope"], "no preset called nope"),
         (["--resume", ".", "--overwrite"], "leave out --run and --overwrite"),
     ],
@@ -176,9 +185,10 @@ class OutOfMemoryError(RuntimeError):
             "no space left on device, x.tif; make ",
         ),
         (OSError(errno.EACCES, os.strerror(errno.EACCES), "x.tif"), 1, "permission denied, x.tif; check"),
-        (MemoryError(), 1, "out of memory; lower --batch-size"),
+        (MemoryError(), 1, "out of memory; lower --batch-size, --size or --memory, or close other programs"),
         (OutOfMemoryError("CUDA out of memory. Tried to allocate"), 1, "out of memory; lower --batch-size"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "out of memory; lower --batch-size"),
+        (RuntimeError("could not create a primitive"), 1, "out of memory; lower --batch-size"),
         (ValueError("so\nodd"), 1, "ValueError: so odd; this is a bug in geoseg, "),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "a pipe to another process broke"),
         (KeyboardInterrupt(), 130, "interrupted"),

@@ -117,8 +117,9 @@ def test_a_page_that_fails_costs_no_mask(
 
     monkeypatch.setattr("geoseg.report.report", fail)
     words = ["predict", str(scene), "-o", "mask.tif", "-m", str(model), *FAST, "-q"]
-    assert main([*words, "--report", "p.html"]) == 0
-    line = "geoseg: warning: no p.html: reading scene scene.tif failed; check the disk\n"
+    # It was asked for by name.
+    assert main([*words, "--report", "p.html"]) == 1
+    line = "geoseg: error: no p.html: reading scene scene.tif failed; check the disk\n"
     assert capsys.readouterr().err == line
     assert Path("mask.tif").is_file()
     assert not Path("p.html").exists()
@@ -237,6 +238,20 @@ def test_polygons_without_a_scene_have_no_map(capsys: pytest.CaptureFixture[str]
     assert not page.all("script")
     (found, *_) = page.one("section", id="scores").all("table")
     assert found.rows()[1][:6] == ["field", "3", "3", "1.000", "1.000", "1.000"]
+
+
+def test_scores_are_told_though_their_page_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*args: object, **more: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("geoseg.report.report", fail)
+    truth = str(write_truth())
+    assert main(["evaluate", truth, truth, "--json", "--report", "p.html"]) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["report"] is None
+    assert told.err.endswith("geoseg: error: no p.html: out of memory; close other programs\n")
 
 
 def test_the_demo_opens_its_page(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -304,6 +304,7 @@ def test_numbers_for_people(value: Any, text: str) -> None:
 
 def test_commands_can_be_pasted() -> None:
     assert report.command("predict", Path("my scene.tif")) == "geoseg predict 'my scene.tif'"
+    assert report.command("predict", "-o", Path("-o.tif")) == "geoseg predict -o ./-o.tif"
 
 
 def test_info_of_a_scene(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:

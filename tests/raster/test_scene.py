@@ -9,7 +9,7 @@ import rasterio
 import scenes
 from rasterio.windows import Window
 
-from geoseg.errors import SceneError
+from geoseg.errors import ReadError, SceneError
 from geoseg.raster.scene import Scene
 
 
@@ -260,3 +260,18 @@ def test_one_nodata_overrides_those_of_all_bands(tmp_path: Path) -> None:
     assert np.argwhere(~valid).tolist() == [[1, col] for col in range(4)]
     _, valid = read_all(path, nodata=-6)
     assert valid.all()
+
+
+def test_a_scene_that_is_written_to_is_told_apart(tmp_path: Path) -> None:
+    path = scenes.write_scene(tmp_path / "scene.tif", scenes.ramp(1, 4, 4))
+    data = path.read_bytes()
+    with Scene.open(path) as scene:
+        scene.check_unchanged()
+        path.write_bytes(data)
+        with pytest.raises(
+            ReadError, match="changed while it was read; run it again when nobody writes to it"
+        ):
+            scene.check_unchanged()
+        # What is removed can be read on.
+        path.unlink()
+        scene.check_unchanged()

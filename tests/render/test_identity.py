@@ -226,8 +226,9 @@ def test_journal_in_use_is_told(tmp_path: Path, model: Path, scene: Path) -> Non
     _begin(mask, scene, model)
     with (journal_folder(mask) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(OutputError, match="is in use by another geoseg"):
-            predict(scene, mask, model=model, config=FP32, resume=True)
+        for resume in (True, False):
+            with pytest.raises(OutputError, match="is in use by another geoseg"):
+                predict(scene, mask, model=model, config=FP32, resume=resume)
 
 
 def test_disk_full_keeps_the_journal(
