@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,25 @@ def lay_out(folder: Path, url: str) -> Lures:
     return Lures(folder=folder, url=url)
 
 
+Maker = Callable[[Path, Path, Lures], Path]
+"""Makes a hostile file in a folder of its own; it is told where the good ones and the lures are."""
+
+
+def written(name: str, content: Callable[[Lures], str | bytes] | str | bytes) -> Maker:
+    """A file of this name that is this text or these bytes."""
+
+    def make(folder: Path, _: Path, lures: Lures) -> Path:
+        told = content(lures) if callable(content) else content
+        (folder / name).write_bytes(told.encode() if isinstance(told, str) else told)
+        return folder / name
+
+    return make
+
+
+NASTY = "\x1b[31m[red][link=file:///x]x[/link]\u202e</script><img src=x onerror=document.title='hit'>\n'\";--"
+"""A name that wants to be more."""
+
+BOX = shapely.box(500_005, 4_999_945, 500_030, 4_999_970)
 SCENE_PX = 128
 
 
@@ -66,15 +86,11 @@ def make_kit(folder: Path) -> Path:
     # Only here: they take seconds to import, and most tests need no kit.
     from chip_folders import make_chips
     from models_of_tests import CLASSES, noise, write_model
-    from objects_of_tests import write_card
     from runs_of_tests import write_run
 
-    from geoseg.config import PredictConfig, TileConfig
-    from geoseg.predict import predict
+    from geoseg.config import PredictConfig
     from geoseg.render.shards import ShardId
     from geoseg.shard import predict_shard
-    from geoseg.tile import tile
-    from geoseg.vectorize import vectorize
 
     scene = write_scene(
         folder / "scene.tif", noise(3, SCENE_PX, SCENE_PX), tiled=True, blockxsize=64, blockysize=64
@@ -93,25 +109,15 @@ def make_kit(folder: Path) -> Path:
     make_chips(folder / "c", size=128)
     (folder / "c" / "chips").rename(folder / "chips")
     shutil.rmtree(folder / "c")
-    tile(
-        [scene],
-        [folder / "labels.gpkg"],
-        folder / "objects",
-        TileConfig(size_px=64, overlap_px=0, block_px=64, task="instance", class_column="kind"),
-    )
     write_run(folder / "run", folder / "chips")
     model = write_model(folder / "model.safetensors")
+    write_model(folder / "one.safetensors", bands=1)
     config = PredictConfig(precision="fp32", size_px=64, overlap_px=32)
     for index in (1, 2):
         predict_shard(scene, folder / "m.tif", ShardId(index=index, count=2), model=model, config=config,
                       device="cpu")  # fmt: skip
-    vectorize(folder / "mask.tif", folder / "parcels.gpkg")
-    predict(scene, folder / "predicted.tif", model=model, config=config, device="cpu")
-    write_card(folder / "instance.safetensors")
     (folder / "photos").mkdir()
     rasterio.shutil.copy(scene, folder / "photos" / "a.png", driver="PNG")
-    (folder / "coco.json").write_text(json.dumps(coco()))
-    (folder / "config.yaml").write_text("train:\n  epochs: 1\n  batch_size: 2\n")
     for left in folder.rglob("*.aux.xml"):
         left.unlink()
     return folder
@@ -139,8 +145,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "info {H}",
         "tile {H} -l {K}/labels.gpkg -o out --size 64 --overlap 0 --block 64",
         "doctor {H} -l {K}/labels.gpkg",
-        "predict {H} -m {K}/model.safetensors -o out.tif --device cpu --size 64 --overlap 32",
-        "check-seams {H} -m {K}/model.safetensors -o out.tif --device cpu",
+        "predict {H} -m {K}/one.safetensors -o out.tif --device cpu --size 64 --overlap 32",
+        "check-seams {H} -m {K}/one.safetensors -o out.tif --device cpu",
         "report {H} {K}/mask.tif -o out.html",
         "view {H} --no-browser",
         "evaluate {K}/mask.tif {K}/labels.gpkg --class-column kind --report out.html --scene {H}",
@@ -182,10 +188,6 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "train -t {H} -o out --epochs 1 --batch-size 2 --device cpu",
         "evaluate --tiles {H} --split train -m {K}/run --device cpu",
     ),
-    "objects": (
-        "info {H}",
-        "doctor {H}",
-    ),
     "run": (
         "info {H}",
         "info {H} --json",
@@ -195,14 +197,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "evaluate --tiles {K}/chips --split val -m {H} --device cpu",
     ),
     "shard": ("info {H}", "merge {H} {K}/m.tif.shard-2-of-2 -o out.tif", "merge {H} -o out.gpkg"),
-    "journal": (
-        "info {H}",
-        "predict {K}/scene.tif -m {K}/model.safetensors -o out.tif --resume --device cpu --size 64",
-    ),
     "onnx": ("info {H}", "info {H} --json"),
     "config": ("train -t {K}/chips -o out --config {H} --device cpu",),
     "coco": ("tile --from-coco {H} --images {I} -o out --size 64 --overlap 0 --block 64",),
-    "split": ("tile {K}/scene.tif -l {K}/labels.gpkg -o out --size 64 --overlap 0 --split-file {H}",),
 }
 """What opens a file of each kind; ``{H}`` is the hostile one, ``{K}`` the folder of good ones."""
 

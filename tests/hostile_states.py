@@ -1,12 +1,10 @@
-"""Hostile models, runs, chips, shards, journals, ONNX files, COCO files and configurations."""
+"""Hostile runs, chips, shards, ONNX files, COCO files and configurations."""
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,124 +12,8 @@ from typing import Any
 
 import onnx
 import torch
-from hostile_files import Lures, coco
-
-Maker = Callable[[Path, Path, Lures], Path]
-
-
-class Payload:
-    """An object that makes a file when it is unpickled."""
-
-    def __init__(self, new: str) -> None:
-        self._new = new
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (self._new,)
-
-
-DEEP = "[" * 900 + "]" * 900
-
-
-def _card(kit: Path) -> tuple[dict[str, Any], dict[str, Any], bytes]:
-    raw = (kit / "model.safetensors").read_bytes()
-    length = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + length])
-    return header, json.loads(header["__metadata__"]["geoseg"]), raw[8 + length :]
-
-
-def write_safetensors(path: Path, header: dict[str, Any] | str, data: bytes) -> Path:
-    """A safetensors file of any header."""
-    text = (header if isinstance(header, str) else json.dumps(header)).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-    return path
-
-
-def card(swap: tuple[str, str] | None = None, **values: Any) -> Maker:
-    """A model whose card is changed; keys with two underscores are of a table in it."""
-
-    def make(folder: Path, kit: Path, lures: Lures) -> Path:
-        header, told, data = _card(kit)
-        for key, value in values.items():
-            table, _, name = key.rpartition("__")
-            (told[table] if table else told)[name] = value
-        text = json.dumps(told)
-        header["__metadata__"]["geoseg"] = text if swap is None else text.replace(*swap, 1)
-        return write_safetensors(folder / "a.safetensors", header, data)
-
-    return make
-
-
-def header(**entries: Any) -> Maker:
-    """A model with further entries in its header."""
-
-    def make(folder: Path, kit: Path, lures: Lures) -> Path:
-        told, _, data = _card(kit)
-        return write_safetensors(folder / "a.safetensors", told | entries, data)
-
-    return make
-
-
-def model_is_a_pickle(folder: Path, kit: Path, lures: Lures) -> Path:
-    path = folder / "a.safetensors"
-    path.write_bytes(pickle.dumps(Payload(lures.new)))
-    return path
-
-
-def model_is_a_torch_file(folder: Path, kit: Path, lures: Lures) -> Path:
-    path = folder / "a.safetensors"
-    torch.save(Payload(lures.new), path)
-    return path
-
-
-def model_and_zip_in_one(folder: Path, kit: Path, lures: Lures) -> Path:
-    torch.save(Payload(lures.new), folder / "x")
-    path = folder / "a.safetensors"
-    path.write_bytes((kit / "model.safetensors").read_bytes() + (folder / "x").read_bytes())
-    return path
-
-
-def model_header_of_gigabytes(folder: Path, kit: Path, lures: Lures) -> Path:
-    path = folder / "a.safetensors"
-    path.write_bytes(struct.pack("<Q", 2**40) + b"{}")
-    return path
-
-
-HUGE = {"dtype": "F32", "shape": [2**31 - 1, 2**31 - 1], "data_offsets": [0, 2**62]}
-
-MODELS: dict[str, Maker] = {
-    **{
-        make.__name__: make
-        for make in (
-            model_is_a_pickle,
-            model_is_a_torch_file,
-            model_and_zip_in_one,
-            model_header_of_gigabytes,
-        )
-    },
-    "card_deep": card(('"training": {', '"training": {"config": ' + DEEP + ", "), training={"scores": {}}),
-    "card_key_twice": card(('"dtype": "uint8"', '"dtype": "uint8", "dtype": "uint16"')),
-    "card_nan": card(('"gsd_m": 0.5', '"gsd_m": NaN')),
-    "card_infinite": card(('"gsd_m": 0.5', '"gsd_m": 1e999')),
-    "card_long_number": card(('"size_px": 64', '"size_px": ' + "9" * 9000)),
-    "card_count_huge": card(stats__count=[10**400] * 3),
-    "card_count_below_zero": card(stats__count=[-1] * 3),
-    "card_spread_below_zero": card(stats__m2=[-1.0] * 3),
-    "card_many_keys": card(training={f"k{at}": 1 for at in range(50_000)}),
-    "card_weights_elsewhere": card(architecture__backbone_weights="/etc/passwd"),
-    "card_too_wide": card(architecture__head_width=10**9),
-    "card_wide": card(architecture__head_width=2048, architecture__head_depth=8),
-    "card_bands_nasty": card(band_names=["\x1b[31m[red]", "[link=file:///x]y[/link]", "\u202e</script>"]),
-    "card_version_nasty": card(geoseg_version="\x1b]0;x\x07\n[red]\u202e", torch_version="\n" * 1000),
-    "card_classes_nasty": card(classes__names=["a", "\x1b[31m[red]", "\u202e</script>"]),
-    "card_classes_markup": card(
-        classes__names=["a", "[red]x[/red]", "</script><img src=x onerror=alert(1)>"]
-    ),
-    "header_dtype_is_a_list": header(x={"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}),
-    "header_entry_is_a_list": header(x=[1]),
-    "header_huge_tensor": header(x=HUGE),
-    "header_offset_below_zero": header(x={"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}),
-    "header_offset_is_a_float": header(x={"dtype": "F32", "shape": [1], "data_offsets": [0, 1e300]}),
-}
+from hostile_files import Lures, Maker, coco, written
+from hostile_models import DEEP, MODELS, Payload
 
 
 def _run(folder: Path, kit: Path, *, finished: bool = False) -> Path:
@@ -182,7 +64,7 @@ RUNS: dict[str, Maker] = {
     "last_runs_code": last(lambda lures: {"version": 1, "x": Payload(lures.new)}),
     "last_is_a_function": last(lambda _: {"version": 1, "x": os.system}),
     "last_is_a_huge_view": last(lambda _: {"version": 1, "x": torch.zeros(1).expand(10**12)}),
-    "last_is_deep": last(lambda _: {"version": 1}),
+    "last_is_deep": last(lambda _: {"version": 1, "x": _deep_list(150)}),
     last_is_packed.__name__: last_is_packed,
     "log_deep": run_file("metrics.jsonl", '{"epoch": 1, "loss": ' + DEEP + "}\n"),
     "log_of_nonsense": run_file(
@@ -282,9 +164,9 @@ def shard(change: Callable[[dict[str, Any], dict[str, Any], Lures], None]) -> Ma
     return make
 
 
-def _deep_list() -> list[Any]:
+def _deep_list(levels: int = 500) -> list[Any]:
     value: list[Any] = []
-    for _ in range(500):
+    for _ in range(levels):
         value = [value]
     return value
 
@@ -346,13 +228,7 @@ ONNX: dict[str, Maker] = {
 
 def config(text: str) -> Maker:
     """A configuration."""
-
-    def make(folder: Path, kit: Path, lures: Lures) -> Path:
-        path = folder / "a.yaml"
-        path.write_text(text.replace("NEW_LURE", lures.new))
-        return path
-
-    return make
+    return written("a.yaml", lambda lures: text.replace("NEW_LURE", lures.new))
 
 
 CONFIGS: dict[str, Maker] = {
@@ -373,10 +249,8 @@ def coco_file(**changes: Any) -> Maker:
 
     def make(folder: Path, kit: Path, lures: Lures) -> Path:
         shutil.copytree(kit / "photos", folder / "photos")
-        path = folder / "a.json"
         text = json.dumps(coco(**changes)).replace("RASTER_LURE", lures.raster).replace("URL_LURE", lures.url)
-        path.write_text(text)
-        return path
+        return written("a.json", text)(folder, kit, lures)
 
     return make
 

@@ -1,6 +1,6 @@
 """Hostile files, counted: nothing runs, nothing else is read, written or asked, and a line is said.
 
-What is made is in ``hostile_rasters.py``, ``hostile_vectors.py`` and ``hostile_states.py``.
+What is made is in the other ``hostile_*.py``.
 """
 
 from __future__ import annotations
@@ -16,74 +16,28 @@ import pytest
 import rasterio
 import scenes
 from hostile import Canaries
-from hostile_files import lay_out
+from hostile_files import BOX, lay_out
+from hostile_models import MODELS
 from hostile_rasters import RASTERS
-from hostile_states import CONFIGS, MODELS
+from hostile_refusals import REFUSED_LABELS, REFUSED_RASTERS
+from hostile_states import CONFIGS
 from hostile_vectors import LABELS
 from rasterio.windows import Window
 
 from geoseg import strict_json
+from geoseg.doctor import doctor
 from geoseg.errors import GeosegError, LabelsError, SceneError
+from geoseg.mapview.atlas import Sources
 from geoseg.presets import load_config
 from geoseg.raster.crs_text import names_a_file
-from geoseg.raster.gdal import open_raster, read_vector
+from geoseg.raster.gdal import open_raster
+from geoseg.raster.mask import open_mask
 from geoseg.raster.scene import Scene
+from geoseg.raster.vectors import read_vector
+from geoseg.report import report
+from geoseg.vector import legend
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's inotify watches the canaries")
-
-REFUSED_RASTERS = {
-    "vrt_raw": "is a VRT",
-    "vrt_simple": "is a VRT",
-    "vrt_url": "is a VRT",
-    "vrt_python": "is a VRT",
-    "mrf": "is an XML file",
-    "wms": "is an XML file",
-    "overview_of_gigabytes": r"overview of .* 32768 x 32768 pixels, 1\.1 GB each; rewrite",
-    "mask_of_gigabytes": r"mask of .* 32768 x 32768 pixels, 1\.1 GB each; rewrite",
-    "ovr_of_gigabytes": r"overview of .* 32768 x 32768 pixels, 1\.1 GB each; rewrite",
-    "aux_overview_at_a_url": "takes its overviews from another file; rewrite",
-    "aux_overview_elsewhere": "takes its overviews from another file; rewrite",
-    "aux_overview_is_text": "takes its overviews from another file; rewrite",
-    "aux_overview_relative": "takes its overviews from another file; rewrite",
-    "overview_elsewhere_by_its_own_tag": "takes its overviews from another file; rewrite",
-    "aux_laughs": "declares a document type",
-    "aux_external_entity": "declares a document type",
-    "aux_external_dtd": "declares a document type",
-    "aux_deep": "is damaged: it is no XML",
-    "aux_cut_short": "is damaged: it is no XML",
-    "aux_is_a_pipe": "is not a regular file; take it away",
-    "ovr_is_a_pipe": "is not a regular file; take it away",
-    "msk_is_a_pipe": "is not a regular file; take it away",
-    "tfw_is_a_pipe": "is not a regular file; take it away",
-    "aux_links_elsewhere": "is a link to another folder; take it away",
-    "ovr_links_elsewhere": "is a link to another folder; take it away",
-    "msk_links_elsewhere": "is a link to another folder; take it away",
-    "msk_damaged": "cannot be read; mend it or take it away",
-    "msk_is_a_vrt": "is a VRT",
-    "msk_of_another_size": "cannot be read; mend it or take it away",
-    "aux_crs_with_grids": "has a CRS that leads to another file",
-    "aux_crs_by_proj": "has a CRS that leads to another file",
-    "aux_crs_is_a_pipeline": "has a CRS that leads to another file",
-}
-REFUSED_LABELS = {
-    "ogr_vrt_of_text": "is a VRT",
-    "geojson_crs_init_file": "has a CRS that leads to another file",
-    "geojson_crs_with_grids": "has a CRS that leads to another file",
-    "geojson_deep_attribute": "nested",
-    "gpkg_view": "has the view 'parcels', whose rows are made by SQL",
-    "gpkg_view_without_end": "has the view",
-    "gpkg_view_of_a_raster": "has the view",
-    "gpkg_view_of_gigabytes": "has the view",
-    "gpkg_generated_column": "has computed columns in 'parcels'",
-    "gpkg_generated_pixel": "has computed columns in 'parcels'",
-    "gpkg_crs_with_grids": "has a CRS that leads to another file",
-    "shapefile_prj_with_grids": "has a CRS that leads to another file",
-    "shapefile_dbf_is_a_pipe": "is not a regular file; take it away",
-    "shapefile_cpg_is_a_pipe": "is not a regular file; take it away",
-    "shapefile_dbf_links_elsewhere": "is a link to another folder; take it away",
-    "parquet_rows_without_end": "has 11,000,000 rows",
-    "parquet_of_one_huge_value": "unfolds to more than 2 GiB; cut it",
-}
 
 
 @pytest.fixture
@@ -137,6 +91,15 @@ def test_sql_that_nobody_runs_is_no_reason_to_refuse(tmp_path: Path, canaries: C
     content = path.read_bytes()
     assert len(read_vector(path)) == 1
     assert (path.read_bytes(), canaries.touched()) == (content, set())
+
+
+def test_a_scene_that_lies_nowhere_is_refused(tmp_path: Path, canaries: Canaries) -> None:
+    path = RASTERS["transform_not_finite"](tmp_path, tmp_path, lay_out(canaries.folder, canaries.url))
+    labels = scenes.write_labels(tmp_path / "labels.gpkg", [BOX])
+    errors = [one for one in doctor([path], [labels]).findings if one.severity == "error"]
+    assert "puts all pixels on a line or nowhere" in str(errors)
+    with pytest.raises(SceneError, match="puts all pixels on a line or nowhere; give it another"):
+        report(Sources(scene=path), tmp_path / "page.html")
 
 
 @pytest.mark.parametrize("per_band", [False, True])
@@ -230,6 +193,29 @@ def test_grids_of_proj_itself_are_no_files_of_strangers() -> None:
     assert not names_a_file('UNIT["m/s",1],AUTHORITY["EPSG","25833"]')
     assert names_a_file("+proj=longlat +nadgrids=@../x")
     assert names_a_file('PARAMETERFILE["Latitude and longitude difference file","/etc/passwd"]')
+
+
+def test_a_name_beside_a_mask_is_compared_with_few_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sidecar of 64 MB has room for millions of names."""
+    compared = []
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(self)
+            return str.__eq__(self, other)
+
+    mask = scenes.write_class_raster(tmp_path / "mask.tif", np.zeros((8, 8), np.uint8))
+    names = tuple(Name(f"name {at // 2}" if at < 20 else f"name {at}") for at in range(2000))
+    monkeypatch.setattr(legend, "read_categories", lambda _: names)
+    with open_mask(mask) as opened:
+        known = legend.Legend(opened)
+    assert [known.name(at) for at in (3, 19, 20, 1999)] == ["class 3", "class 19", "name 20", "name 1999"]
+    assert len(compared) < 10 * len(names)
 
 
 def test_headings_of_tables_are_escaped(capfd: pytest.CaptureFixture[str]) -> None:

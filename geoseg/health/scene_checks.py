@@ -52,6 +52,7 @@ def open_scenes(paths: Sequence[Path], config: TileConfig) -> tuple[list[SceneFa
     for path, name in zip(paths, safe_names([stem(path) for path in paths]), strict=True):
         try:
             with Scene.open(path, bands=config.bands, nodata=config.nodata, remote=True) as scene:
+                scene.geobox.check_place(f"scene {scene.shown}")
                 facts.append(
                     SceneFacts(
                         name=name,

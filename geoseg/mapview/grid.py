@@ -76,8 +76,10 @@ def fit(scene: GeoBox, raster: GeoBox, where: str) -> Fit:
         where: what messages call the raster.
 
     Raises:
-        SceneError: the two cannot be laid over each other without resampling, or lie apart.
+        SceneError: the two cannot be laid over each other without resampling, or lie apart; the pixels of the
+            raster have no place.
     """
+    raster.check_place(where)
     if scene.georeferenced and raster.georeferenced:
         found = _by_transform(scene, raster, where)
     else:

@@ -70,7 +70,7 @@ class ImageLayer:
             bands: 1-based, one or three, drawn as red, green and blue; those called so when not given.
 
         Raises:
-            SceneError: as :meth:`geoseg.raster.scene.Scene.open`.
+            SceneError: as :meth:`geoseg.raster.scene.Scene.open`, or its pixels have no place.
             ReadError: the file is damaged.
         """
         if bands is None:
@@ -78,6 +78,7 @@ class ImageLayer:
                 bands = [whole.bands[at] for at in shown_bands(whole.band_names)]
         scene = Scene.open(path, bands=bands)
         try:
+            scene.geobox.check_place(f"scene {shown(path)}")
             pyramid = Pyramid(shape=scene.geobox.shape)
             top = (pyramid.coarsest, 0, 0)
             look = scene.read_shrunk(pyramid.window(*top), pyramid.size(*top), smooth=True)

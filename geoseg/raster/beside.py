@@ -120,13 +120,15 @@ def check_parts(dataset: Any, path: Path, where: str, most_bytes: int) -> None:
 
     Raises:
         SceneError: they are in a file of another name, are decoded in blocks of more than ``most_bytes``, or
-            a mask has another size or cannot be opened.
+            a mask has another size or cannot be opened; an Erdas image keeps its pixels in another folder.
     """
     crs = dataset.crs
     if crs is not None and names_a_file(crs.to_wkt()):
         raise SceneError(
             f"{where} has a CRS that leads to another file; give it another with gdal_translate -a_srs"
         )
+    if dataset.driver == "HFA":
+        _check_spill(dataset, path, where)
     told = dataset.tags(ns="OVERVIEWS").get(_OVERVIEW_FILE)
     if told is not None and not _is_own(told, path):
         raise SceneError(f"{where} takes its overviews from another file; rewrite it with gdal_translate")
@@ -147,6 +149,14 @@ def check_parts(dataset: Any, path: Path, where: str, most_bytes: int) -> None:
                 f"{part.kind} of {where} is stored in blocks of {part.block_width} x {part.block_height} "
                 f"pixels, {part.block_bytes / 1e9:.1f} GB each; rewrite it with gdal_translate -co TILED=YES"
             )
+
+
+def _check_spill(dataset: Any, path: Path, where: str) -> None:
+    """An Erdas image says in which file its pixels are; GDAL opens that one at the first read."""
+    for file in map(Path, dataset.files):
+        if file.parent.resolve() not in {path.parent.resolve(), path.resolve().parent}:
+            raise SceneError(f"{where} takes its pixels from another folder; rewrite it with gdal_translate")
+        _check_kind(file, path, where, SceneError)
 
 
 def _is_own(told: str, path: Path) -> bool:

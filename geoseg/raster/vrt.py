@@ -7,6 +7,7 @@ pixel by pixel, from rasters in the folder of the VRT or below. All else is refu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,9 @@ MAX_ELEMENTS = 2_000_000
 """Most elements of it: a piece has six to nine."""
 
 _MAX_DEPTH = 16
+_MOST_PX = 2**40
+"""So many are more than any raster may have."""
+
 _EXACT_PX = 0.01
 """Rectangles that are this near to whole pixels are meant to be on them; gdalbuildvrt rounds."""
 
@@ -214,6 +218,8 @@ class _Reader:
         height, width = (int(root.attributes.get(key, 0)) for key in ("rasterYSize", "rasterXSize"))
         if min(height, width) < 1:
             raise ValueError("it has no pixels")
+        if max(height, width) > _MOST_PX:
+            raise ValueError(f"it has more than {_MOST_PX} pixels in a row or column")
         bands = tuple(self._band(node) for node in root.all("VRTRasterBand"))
         if not bands:
             raise ValueError("it has no bands")
@@ -289,6 +295,8 @@ class _Reader:
             if child.tag not in _HARMLESS:
                 raise self._refused(f"changes what it copies of {name.text[:200]} ({child.tag[:40]})")
         ratio, offset = float(node.text_of("ScaleRatio") or 1.0), float(node.text_of("ScaleOffset") or 0.0)
+        if not math.isfinite(offset):
+            raise ValueError("ScaleOffset is no number")
         if ratio != 0.0 and (ratio, offset) != (1.0, 0.0):
             raise self._refused(f"scales the values of {name.text[:200]}")
         source, target = self._rectangle(node, "SrcRect", name), self._rectangle(node, "DstRect", name)
@@ -313,6 +321,8 @@ class _Reader:
             raise self._refused(f"does not say which pixels of {name.text[:200]} it shows")
         given = [float(found.attributes.get(key, "nan")) for key in ("xOff", "yOff", "xSize", "ySize")]
         whole = [round(value) for value in given]
+        if any(abs(value) > _MOST_PX for value in whole):
+            raise ValueError(f"{tag} is more than {_MOST_PX} pixels away or long")
         if any(abs(value - near) > _EXACT_PX for value, near in zip(given, whole, strict=True)):
             raise self._refused(f"shows {name.text[:200]} between the pixels of its own grid")
         return Window(*whole)

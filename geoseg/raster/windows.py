@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from rasterio.windows import Window
@@ -36,6 +37,28 @@ def block_windows(shape: tuple[int, int], size_px: int) -> Iterator[Window]:
     for row in range(0, height, size_px):
         for col in range(0, width, size_px):
             yield Window(col, row, min(size_px, width - col), min(size_px, height - row))
+
+
+MOST_PX = 2**28
+"""As many pixels are read in one call into GDAL, which nothing interrupts; some seconds of work."""
+
+
+def strips(window: Window, shape: tuple[int, int], block_rows: int) -> Iterator[tuple[slice, Window]]:
+    """Rows of a shrunk copy of ``window``, and the part of the window that they are made of.
+
+    Args:
+        window: in pixels; its edges may lie within some.
+        shape: (h, w) of the copy.
+        block_rows: of the file, which decodes blocks on an edge of two strips twice: strips are of eight
+            rows of blocks or more.
+    """
+    each = max(MOST_PX // max(1, int(window.width)), 8 * block_rows)
+    count = min(shape[0], -(-int(window.height) // each)) or 1
+    edges = [shape[0] * number // count for number in range(count + 1)]
+    step = window.height / shape[0]
+    for top, bottom in itertools.pairwise(edges):
+        part = Window(window.col_off, window.row_off + top * step, window.width, (bottom - top) * step)
+        yield slice(top, bottom), window if count == 1 else part
 
 
 def clip(window: Window, shape: tuple[int, int]) -> Window | None:

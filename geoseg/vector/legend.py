@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,8 +41,8 @@ class Legend:
             names = dict(enumerate(read_categories(mask.path)))
             self._met = set()
         # Empty names say nothing, and equal ones would hide which class is which.
-        told = list(names.values())
-        self._names = {i: name for i, name in names.items() if name and told.count(name) == 1}
+        told = Counter(names.values())
+        self._names = {i: name for i, name in names.items() if name and told[name] == 1}
 
     def meet(self, ids: Iterable[int]) -> None:
         """Take note of ids that occur."""

@@ -1,51 +1,15 @@
-"""TIFF directories taken apart and put together again, as lies too.
-
-TIFF 6.0 and BigTIFF: a directory is a list of entries (tag, type, count, value or where it is). A damaged
-file is the sound one, pixels and all, with new directories at its end.
-"""
+"""Lies in the directories of a TIFF: a damaged file is the sound one, with new directories at its end."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
-from fuzz.mutate import TEXTS, WORDS, chance, damaged, number
+from tiff_directories import BYTES, LETTERS, MOST_DIRECTORIES, Entry, Tiff
 
-_BYTES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
-_LETTERS = {
-    1: "B",
-    3: "H",
-    4: "I",
-    6: "b",
-    8: "h",
-    9: "i",
-    11: "f",
-    12: "d",
-    13: "I",
-    16: "Q",
-    17: "q",
-    18: "Q",
-}
-_MOST_DIRECTORIES = 12
+from fuzz.mutate import TEXTS, WORDS, chance, damaged, number
 
 SIZES = {
     256: (0, 1, 2, 15, 17, 31, 33, 63, 65, 500, 70_000, 2**31 - 1, 2**31, 2**32 - 1),
@@ -90,79 +54,9 @@ _NODATA = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """An entry of a directory; ``data`` is its value in the file's byte order."""
-
-    tag: int
-    kind: int
-    count: int
-    data: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tiff:
-    """A file and its directories."""
-
-    data: bytes
-    order: str
-    big: bool
-    directories: tuple[tuple[Entry, ...], ...]
-
-    @classmethod
-    def parse(cls, data: bytes) -> Tiff:
-        """Take a sound file apart."""
-        order = "<" if data[:2] == b"II" else ">"
-        big = struct.unpack(f"{order}H", data[2:4])[0] == 43
-        at = struct.unpack(f"{order}Q", data[8:16])[0] if big else struct.unpack(f"{order}I", data[4:8])[0]
-        directories = []
-        while at and len(directories) < _MOST_DIRECTORIES:
-            count = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, at)[0]
-            at += 8 if big else 2
-            entries = []
-            for _ in range(count):
-                tag, kind, items = struct.unpack_from(f"{order}HH{'Q' if big else 'I'}", data, at)
-                size, room = _BYTES[kind] * items, 8 if big else 4
-                value_at = at + (12 if big else 8)
-                if size > room:
-                    value_at = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, value_at)[0]
-                entries.append(Entry(tag=tag, kind=kind, count=items, data=data[value_at : value_at + size]))
-                at += 20 if big else 12
-            directories.append(tuple(entries))
-            at = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, at)[0]
-        return cls(data=data, order=order, big=big, directories=tuple(directories))
-
-    def build(self, *, loop: bool = False) -> bytes:
-        """The file with its directories at the end; with ``loop`` the last leads to the first again."""
-        room, word = (8, "Q") if self.big else (4, "I")
-        out = bytearray(self.data)
-        out += b"\0" * (-len(out) % 8)
-        starts, links = [], []
-        for entries in self.directories:
-            places = []
-            for entry in entries:
-                places.append(len(out))
-                if len(entry.data) > room:
-                    out += entry.data + b"\0" * (-len(entry.data) % 8)
-            starts.append(len(out))
-            out += struct.pack(f"{self.order}{'Q' if self.big else 'H'}", len(entries))
-            for entry, place in zip(entries, places, strict=True):
-                out += struct.pack(f"{self.order}HH{word}", entry.tag, entry.kind, entry.count % 256**room)
-                inline = len(entry.data) <= room
-                out += entry.data.ljust(room, b"\0") if inline else struct.pack(f"{self.order}{word}", place)
-            links.append(len(out))
-            out += b"\0" * room
-        targets = [*starts[1:], starts[0] if loop and starts else 0]
-        for link, target in zip(links, targets, strict=True):
-            struct.pack_into(f"{self.order}{word}", out, link, target)
-        if starts:
-            struct.pack_into(f"{self.order}{word}", out, 8 if self.big else 4, starts[0])
-        return bytes(out)
-
-
 def _with_value(rng: Random, order: str, entry: Entry) -> Entry:
     """Another number at one place of an entry."""
-    letter, size = _LETTERS.get(entry.kind, "B"), _BYTES.get(entry.kind, 1)
+    letter, size = LETTERS.get(entry.kind, "B"), BYTES.get(entry.kind, 1)
     letter, size = ("B", 1) if struct.calcsize(f"<{letter}") != size else (letter, size)
     places = max(1, len(entry.data) // size)
     at = rng.randrange(places)
@@ -192,7 +86,7 @@ def _odd_entry(rng: Random, order: str) -> Entry:
         return Entry(tag=tag, kind=2, count=len(text), data=text)
     kind = rng.choice((1, 3, 4, 12)) if chance(rng, 0.9) else rng.randrange(0, 20)
     count = rng.choice((1, 1, 1, 2, 3, 4, 6, 16, 24))
-    entry = Entry(tag=tag, kind=kind, count=count, data=bytes(_BYTES.get(kind, 1) * count))
+    entry = Entry(tag=tag, kind=kind, count=count, data=bytes(BYTES.get(kind, 1) * count))
     for _ in range(min(count, 6)):
         entry = _with_value(rng, order, entry)
     return entry
@@ -210,11 +104,11 @@ def _changed_entry(rng: Random, order: str, entry: Entry) -> Entry:
         return replace(entry, kind=rng.choice((0, 1, 2, 3, 4, 5, 7, 11, 12, 16, 99)))
     if kind == 5:
         data = damaged(rng, entry.data, most=2) if entry.data else b"\1"
-        return replace(entry, data=data, count=max(1, len(data) // _BYTES.get(entry.kind, 1)))
+        return replace(entry, data=data, count=max(1, len(data) // BYTES.get(entry.kind, 1)))
     if kind == 6:
         return replace(entry, tag=rng.choice(_TAGS))
     data = (entry.data * 40)[:4000]
-    return replace(entry, data=data, count=len(data) // _BYTES.get(entry.kind, 1))
+    return replace(entry, data=data, count=len(data) // BYTES.get(entry.kind, 1))
 
 
 def damaged_tiff(rng: Random, data: bytes, other: bytes) -> bytes:
@@ -234,7 +128,7 @@ def damaged_tiff(rng: Random, data: bytes, other: bytes) -> bytes:
             entries.append(rng.choice(rng.choice(theirs)))
         elif kind == 4:
             rng.shuffle(directories)
-        elif kind == 5 and len(directories) < _MOST_DIRECTORIES:
+        elif kind == 5 and len(directories) < MOST_DIRECTORIES:
             directories.append(list(rng.choice(directories)))
         elif entries:
             at = rng.randrange(len(entries))

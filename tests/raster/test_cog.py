@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ from geoseg.raster.layers import STEPS, Layer, mask_layer, probability_layer, un
 from geoseg.raster.mask import CLASSES_TAG, open_mask, read_classes_tag
 from geoseg.raster.scene import Scene
 
+needs_gdalinfo = pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="GDAL's own tools are not here")
 UTM = CRS.from_string(scenes.UTM)
 CLASSES = ClassMap.from_names(["background", 'house <old> & "new"', "Straße"], background=0)
 GCPS = {"crs": None, "transform": Affine.identity(), "gcps": tuple(scenes.some_gcps(70, 90))}
@@ -141,6 +143,7 @@ def test_large_mask_has_blocks_overviews_palette_and_tags(tmp_path: Path) -> Non
     assert set(np.unique(small)) <= {0, 1, 255}
 
 
+@needs_gdalinfo
 @pytest.mark.parametrize("name", ["north-up", "perspective"])
 def test_gdalinfo_shows_categories_and_crs(tmp_path: Path, name: str) -> None:
     geobox = GeoBox(shape=(70, 90), **BOXES[name])
@@ -307,6 +310,7 @@ def test_uncertainty_tells_what_it_is(tmp_path: Path) -> None:
         assert CLASSES_TAG not in dataset.tags()
 
 
+@needs_gdalinfo
 def test_gdalinfo_shows_shares(tmp_path: Path) -> None:
     layer = LAYERS["probabilities"]
     path = write_windows(tmp_path / "p.tif", box_of(90, 80), layer, some_values(layer, (90, 80)))

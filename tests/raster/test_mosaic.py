@@ -297,6 +297,22 @@ def source(
         (xml(source()).replace("<VRTRasterBand", "<SRS>nonsense</SRS><VRTRasterBand"), "CRS cannot be read"),
         (xml(source()).replace("<VRTRasterBand", "<GCPList/><VRTRasterBand"), "has ground control points"),
         (xml(source()).replace('rasterXSize="20"', 'rasterXSize="99999999999"'), "cut it"),
+        (
+            xml(source()).replace('rasterXSize="20"', f'rasterXSize="{10**400}"'),
+            "more than [0-9]+ pixels in a",
+        ),
+        (
+            xml(source()).replace('xOff="0"', 'xOff="1e308"'),
+            "SrcRect is more than [0-9]+ pixels away or long",
+        ),
+        (
+            xml(
+                source(
+                    kind="ComplexSource", more="<ScaleOffset>1e999</ScaleOffset><ScaleRatio>0</ScaleRatio>"
+                )
+            ),
+            "ScaleOffset is no number",
+        ),
     ],
 )
 def test_more_than_a_mosaic_is_refused(tmp_path: Path, text: str, why: str) -> None:

@@ -97,7 +97,8 @@ def write_times(path: Path, times: int, kinds: Any, polygons: Any, columns: Any,
 
 def read(path: Path, **options: Any) -> geopandas.GeoDataFrame:
     if path.suffix == ".parquet":
-        return geopandas.read_parquet(path, **options)
+        # To pyarrow 17 text is objects, unless pandas wrote it.
+        return geopandas.read_parquet(path, **options).infer_objects()
     return pyogrio.read_dataframe(path, layer="parcels" if path.suffix == ".gpkg" else None, **options)
 
 
