@@ -77,7 +77,7 @@ def test_mask_equals_a_whole_scene_in_memory(tmp_path: Path, model: Path, shape:
             (top, bottom), (left, right) = grid.rows.owned(i), grid.columns.owned(j)
             logits[:, top:bottom, left:right] = decided[
                 :, top - row : bottom - row, left - column : right - column
-            ]
+            ].numpy()
     with open_mask(tmp_path / "mask.tif") as mask:
         ids = mask.read(Window(0, 0, shape[1], shape[0]))
     best = np.sort(logits, axis=0)

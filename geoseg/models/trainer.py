@@ -171,7 +171,7 @@ class Trainer:
             widen_depthwise_gradients(self.network)
         if config.train.compile:
             self._task.compile()
-        loss = _Loss(self.network, self._loss_of)
+        loss = _Loss(self._task, self._world)
         self._loss: nn.Module = loss
         if self._world.size > 1:
             batch_norms_over_processes(loss, device)
@@ -323,9 +323,6 @@ class Trainer:
         )
         return images, self._task.targets(batch, part, self._device), generators
 
-    def _loss_of(self, images: Tensor, targets: Any, generators: list[torch.Generator]) -> Tensor:
-        return self._task.loss(images, targets, generators, self._world.mean)
-
     def _alone(self, alone: bool) -> AbstractContextManager[None]:
         """Whether gradients stay in this process for now, because more of the step's are to come."""
         if alone and isinstance(self._loss, DistributedDataParallel):
@@ -365,16 +362,20 @@ class Trainer:
 
 
 class _Loss(nn.Module):
-    """The network and its loss as one module, as torch wants it to see the gradients of all processes."""
+    """The network and its loss as one module, as torch wants it to see the gradients of all processes.
 
-    def __init__(self, network: nn.Module, loss: Callable[..., Tensor]) -> None:
+    It must not know the trainer: in a circle, all memory of both would wait for Python's collector.
+    """
+
+    def __init__(self, task: Task, world: World) -> None:
         super().__init__()
-        self.network = network
-        self._loss = loss
+        self.network = task.network
+        self._task = task
+        self._world = world
 
     def forward(self, images: Tensor, targets: Any, generators: list[torch.Generator]) -> Tensor:
         """Float32: the loss, with gradient, and its parts."""
-        return self._loss(images, targets, generators)
+        return self._task.loss(images, targets, generators, self._world.mean)
 
 
 def _part_starts(count: int, parts: int) -> list[int]:

@@ -38,7 +38,6 @@ from geoseg.render.connect import (
 )
 from geoseg.render.grid import Chip
 from geoseg.render.journal import Journal
-from geoseg.render.memory import default_memory_mb
 from geoseg.render.session import Session
 from geoseg.render.shards import in_order, strip_blocks
 from geoseg.render.worker import Errand, Rendered, RunIsOverError, render_blocks
@@ -114,8 +113,8 @@ def _render(
         threads = sum(workers.values())
         progress.note(f"dask at {client.scheduler.address}: {len(workers)} workers, {threads} threads")
         memory_mb = resources.memory_mb
-        if address == LOCAL:
-            memory_mb = (memory_mb or default_memory_mb()) / len(workers)
+        if address == LOCAL and memory_mb is not None:
+            memory_mb /= len(workers)
         errand = _errand(session, journal, workers, memory_mb)
         wanted = {block: session.wanted_chips[block] for block in in_order(session.blocks, todo)}
         counts = _Dealer(client, address, errand, journal, wanted, progress, stop).run()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg import __version__
 from geoseg.errors import GeosegError, InputError
-from geoseg.render.memory import default_memory_mb, held_mb, peak_mb
+from geoseg.render.memory import DEFAULT_SHARE, available_mb, held_mb, peak_mb
 from geoseg.render.session import Session, default_workers
 from geoseg.render.shards import strip_blocks
 
@@ -116,7 +116,7 @@ def _local_processes(session: Session, resources: Resources) -> int:
     wide = min(strip_blocks(blocks), blocks.shape[1])
     # This process may hold much more than those it starts, which have the libraries and the model.
     each = min(held_mb(), STARTED_MB) + peak_mb(blocks, job.appetite, workers=1, blocks_wide=wide)
-    fit = int((resources.memory_mb or default_memory_mb()) // each)
+    fit = int((resources.memory_mb or DEFAULT_SHARE * available_mb()) // each)
     return max(1, min(resources.workers or default_workers("cpu"), fit))
 
 

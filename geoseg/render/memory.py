@@ -18,7 +18,7 @@ USUAL_CHIPS_WIDE = 24
 """Columns of chips in a strip when memory allows: the work that two strips share is then small."""
 
 DEFAULT_SHARE = 0.5
-"""Share of the memory that is free which is used when nothing is said."""
+"""Share of the memory that is free which is used when nothing is said, beyond what is held already."""
 
 _GDAL_CACHE_MB = 128
 _ASSEMBLY_MB = 160
@@ -135,8 +135,8 @@ def strips(blocks: BlockGrid, wanted: Sequence[int], blocks_wide: int) -> list[l
 
 
 def default_memory_mb() -> float:
-    """A share of the memory that is free on this machine, or in this container, in MB."""
-    return available_mb() * DEFAULT_SHARE
+    """What this process holds and a share of what is free on this machine, or in this container, in MB."""
+    return held_mb() + available_mb() * DEFAULT_SHARE
 
 
 def available_mb() -> float:
@@ -182,7 +182,7 @@ def _limit_mb() -> float | None:
         return None
     if limit == resource.RLIM_INFINITY:
         return None
-    return (held_mb() + max(0, limit - used) / 1e6) / DEFAULT_SHARE
+    return max(0, limit - used) / 1e6 / DEFAULT_SHARE
 
 
 def held_mb() -> float:

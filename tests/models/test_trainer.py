@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -164,6 +166,19 @@ def test_without_points_the_head_stays_and_the_coarse_map_is_validated() -> None
     for name, values in learner.network.point_head.state_dict().items():
         assert torch.equal(values, before[name])
     assert learner.answer(batch(2)).shape == (3, 64, 64)
+
+
+def test_a_trainer_is_gone_when_nobody_needs_it() -> None:
+    gc.disable()  # which comes late to what is large, but of few parts
+    try:
+        learner = trainer()
+        learner.train_epoch(1, [batch(0)], chips=3)
+        network, average = weakref.ref(learner.network), weakref.ref(learner.average)
+        del learner
+        assert network() is None
+        assert average() is None
+    finally:
+        gc.enable()
 
 
 def test_deterministic_algorithms_are_used_meanwhile_only() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,15 @@ def test_strips_hold_every_wanted_block_once() -> None:
             assert strip == sorted(strip)
 
 
-def test_defaults_are_a_share_of_what_is_free() -> None:
-    assert 0 < default_memory_mb() < available_mb()
+def test_the_default_is_a_share_of_what_is_free_beyond_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A notebook with much in memory already: the plan counts that, so the limit has to.
+    monkeypatch.setattr(memory, "held_mb", lambda: 10_000.0)
+    monkeypatch.setattr(memory, "_meminfo_mb", lambda: 8000.0)
+    monkeypatch.setattr(memory, "_cgroup_mb", lambda: 9000.0)
+    assert default_memory_mb() == 14_000
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (used + 3_000_000_000, used + 3_000_000_000))
+    assert default_memory_mb() == pytest.approx(13_000, abs=200)
 
 
 @pytest.mark.parametrize(
