@@ -421,7 +421,7 @@ if __name__ == "__main__":
                 progress=Tell(),
             )
         except BaseException as error:
-            sys.exit(main._tell(error, debug=False))
+            sys.exit(main._tell(error, [], debug=False))
 """
 
 
