@@ -78,7 +78,7 @@ def report(
         LabelsError: polygons cannot be used, or lie elsewhere.
         ModelError: there is no such model.
         OutputError: the output is no ``.html``, exists, or is an input.
-        ReadError: a file is damaged.
+        ReadError: a file is damaged, or a raster was written to meanwhile.
     """
     started = time.monotonic()
     check_page(output, overwrite=overwrite, inputs=sources.files())
@@ -97,6 +97,7 @@ def report(
     with open_atlas(sources, None if card is None else card.classes) as atlas:
         tally = None if atlas.mask is None else count_all(atlas.mask, progress)
         drawn = bundle(atlas, progress)
+        atlas.check_unchanged()
         if made_of is not None and card is not None:
             sections.append(_model(made_of, card, None if atlas.mask is None else atlas.mask.made_by()))
         text = document(atlas, tally=tally, bundled=drawn, sections=[*sections, *told], title=title)

@@ -143,6 +143,16 @@ class Atlas:
     legend: Legend | None
     notes: tuple[str, ...]
 
+    def check_unchanged(self) -> None:
+        """Make sure that what was drawn is of one state of every raster.
+
+        Raises:
+            ReadError: one was written to or replaced meanwhile.
+        """
+        for view in self.rasters:
+            layer = view.layer
+            (layer.mask if isinstance(layer, ClassLayer) else layer.scene).check_unchanged()
+
     @property
     def pyramid(self) -> Pyramid:
         """Levels of the map."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ from geoseg.raster.geobox import GeoBox
 from geoseg.raster.mosaic import Mosaic
 from geoseg.raster.remote import is_remote, shown
 from geoseg.raster.server import RemoteFile
-
-_Stamp: TypeAlias = tuple[int, int] | None
+from geoseg.raster.stamps import Stamp, changed, stamp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ class Scene:
     _what: str = field(repr=False)
     _hint: str = field(repr=False)
     _lost: set[Block] = field(repr=False, compare=False, default_factory=set)
-    _stamps: dict[Path, _Stamp] = field(repr=False, compare=False, default_factory=dict)
+    _stamps: dict[Path, Stamp] = field(repr=False, compare=False, default_factory=dict)
 
     @classmethod
     def open(
@@ -99,14 +98,14 @@ class Scene:
                 "not taken for nodata; leave --on-error out or download it first"
             )
         found = server.look(path, what=what) if remote and is_remote(path) else None
-        stamps = {} if found else {path: _stamp(path)}
+        stamps = {} if found else {path: stamp(path)}
         dataset = open_raster(found or path, what=what)
         try:
             # Some of what is asked here stands at the end of the file.
             allowed = contextlib.nullcontext() if found is None else found.allowed()
             with gdal_errors(f"opening {what}", path, error=SceneError), allowed:
                 scene = cls._of(dataset, path, found, bands, nodata, what)
-            stamps = {file: stamps.get(file) or _stamp(file) for file in scene.files} if stamps else {}
+            stamps = {file: stamps.get(file) or stamp(file) for file in scene.files} if stamps else {}
             return replace(scene, on_error=on_error, _hint=hint, _stamps=stamps)
         except BaseException:
             dataset.close()
@@ -193,12 +192,10 @@ class Scene:
         Raises:
             ReadError: somebody wrote to the file, or put another one in its place.
         """
-        for path, stamp in self._stamps.items():
-            # What was removed can still be read.
-            if _stamp(path) not in {stamp, None}:
-                what = f"{self._what} {self.shown}"
-                what = what if path == self.path else f"{path.name} of {what}"
-                raise ReadError(f"{what} changed while it was read; run it again when nobody writes to it")
+        for path in changed(self._stamps):
+            what = f"{self._what} {self.shown}"
+            what = what if path == self.path else f"{path.name} of {what}"
+            raise ReadError(f"{what} changed while it was read; run it again when nobody writes to it")
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window, which may reach beyond the scene.
@@ -391,12 +388,3 @@ class Scene:
         if self._masked:
             visible &= (self._dataset.read_masks(list(self._masked), window=window) > 0).any(axis=0)
         return visible
-
-
-def _stamp(path: Path) -> _Stamp:
-    """What changes when a file is written to or replaced; ``None`` when there is none."""
-    try:
-        told = path.stat()
-    except OSError:
-        return None
-    return told.st_mtime_ns, told.st_size

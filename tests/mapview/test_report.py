@@ -18,10 +18,11 @@ from models_of_tests import write_model
 from runs_of_tests import Element, take_apart
 from scenes import north_up, not_georeferenced_is_fine, ramp, write_labels, write_scene
 
-from geoseg.errors import InputError, OutputError
+from geoseg.errors import InputError, OutputError, ReadError
 from geoseg.mapview import bundle as bundle_module
 from geoseg.mapview.atlas import Sources
 from geoseg.page.markup import visible
+from geoseg.progress import SilentProgress
 from geoseg.report import report
 from geoseg_cli.main import main
 
@@ -191,6 +192,20 @@ def test_wrong_use_is_one_line(words: list[str], line: str, capsys: pytest.Captu
     assert line in captured.err
     assert captured.err.count("\n") == 1
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_raster_that_changes_meanwhile_is_no_page(tmp_path: Path, number: int) -> None:
+    scene, mask, _ = write_map(tmp_path)
+    changing = (scene, mask)[number]
+
+    class Writing(SilentProgress):
+        def begin(self, *_: object) -> None:
+            changing.touch()
+
+    with pytest.raises(ReadError, match=f"{changing.name} changed while it was read"):
+        report(Sources(scene=scene, mask=mask), tmp_path / "r.html", progress=Writing())
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_errors_of_the_library(tmp_path: Path) -> None:
